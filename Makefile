@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+# One Makefile. `make help` lists what a person calls; `make demo` and `make test` install what they need first.
+SHELL := /bin/bash
+CC ?= gcc
+SANITIZER ?= none
+B := build$(if $(filter-out none,$(SANITIZER)),/$(SANITIZER))
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes -Wstrict-prototypes -Wwrite-strings -Wimplicit-fallthrough
+SAN_none :=
+SAN_address := -fsanitize=address -fno-omit-frame-pointer
+SAN_undefined := -fsanitize=undefined -fno-sanitize-recover=all
+SAN_thread := -fsanitize=thread
+CFLAGS ?= -O2 -g
+VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)
+ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DPANGEA_VERSION='"$(VERSION)"' -I. -Ivmm -I$(B)/gen $(WARN) $(CFLAGS) $(SAN_$(SANITIZER)) -pthread
+LDLIBS := -pthread -ljansson -lgnutls -lm
+
+# Pure files: no I/O, no clock; implicit conversions are errors too.
+PURE := dsm/proto.c net/wire.c vcpu/lapic.c devices/ioapic.c
+SRC := $(filter-out vmm/main.c,$(wildcard vmm/*.c)) $(wildcard vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c)
+OBJ := $(SRC:%.c=$(B)/%.o)
+UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+MODEL := $(patsubst tests/model/%.c,$(B)/tests/model/%,$(wildcard tests/model/*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+GUEST := $(patsubst guest-tools/%.c,$(B)/guest-tools/%,$(wildcard guest-tools/*.c))
+
+.PHONY: all help demo test unit model fuzz bench lint format install-deps guest-tools clean
+all: $(B)/pangea guest-tools
+
+help:
+	@echo 'make demo [NODES=3]   set up, build, boot one Linux over two nodes, show it'
+	@echo 'make test             set up, build, run every test'
+	@echo 'make bench [ROWS=..]  print the table of figures, write build/bench.json'
+	@echo 'make lint | unit | model | fuzz | clean        SANITIZER=address|undefined|thread'
+
+$(B)/pangea: $(B)/vmm/main.o $(B)/libpangea.a
+	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/libpangea.a: $(OBJ)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(PURE:%.c=$(B)/%.o): ALL_CFLAGS += -Wconversion
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The DSDT is compiled by iasl; dsdt.hex declares dsdt_aml_code[].
+$(B)/gen/dsdt.hex: vmm/dsdt.asl
+	@mkdir -p $(@D)
+	iasl -p $(B)/gen/dsdt -tc $< >$(B)/gen/dsdt.log || { cat $(B)/gen/dsdt.log; exit 1; }
+$(B)/vmm/acpi.o: $(B)/gen/dsdt.hex
+
+$(B)/tests/unit/%: tests/unit/%.c $(B)/libpangea.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS) $$(pkg-config --libs check)
+
+$(B)/tests/model/%: tests/model/%.c $(B)/libpangea.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
+
+$(B)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h
+	@mkdir -p $(@D)
+	clang $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< $(SRC) $(LDLIBS)
+
+# Programs for the guest's initramfs: static, so that they need nothing there.
+guest-tools: $(GUEST)
+$(B)/guest-tools/%: guest-tools/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -static -pthread -o $@ $<
+
+unit: $(UNIT)
+	tests/run-unit $(UNIT)
+model: $(MODEL)
+	tests/run-unit $(MODEL)
+fuzz: $(FUZZ)
+	tests/fuzz/run $(FUZZ)
+install-deps:
+	tests/lab/install
+demo: install-deps
+	$(MAKE) all
+	tests/lab/demo --nodes $(or $(NODES),2)
+test: install-deps
+	tests/run-all
+bench: install-deps
+	$(MAKE) all
+	tests/bench/run $(ROWS)
+lint:
+	tests/lint
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
