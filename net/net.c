@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/net.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int net_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	assert(to < lane->nodes && to != lane->self);
+	assert(wire_hdr_check(hdr, wire_lane_kind(lane->lane)) == 0);
+	return lane->ops->send(lane, to, hdr, payload);
+}
+
+int net_poll(struct net_lane *lane, struct net_sink *sink)
+{
+	return lane->ops->poll(lane, sink);
+}
+
+int net_fd(struct net_lane *lane)
+{
+	return lane->ops->fd(lane);
+}
+
+void net_free(struct net_lane *lane)
+{
+	if (lane)
+		lane->ops->free(lane);
+}
+
+int net_fail(struct net_why *why, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!why)
+		return err;
+	va_start(ap, fmt);
+	vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+	return err;
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/wire.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ANY    UINT64_MAX
+#define LEN(t) (uint32_t)sizeof(struct t)
+#define ANSWER (WIRE_F_ZERO | WIRE_F_WRITE | WIRE_F_STALE)
+
+/* The single list of what may be sent where. */
+static const struct rule {
+	const char *name;
+	uint32_t min_len, max_len;
+	uint64_t arg_max;
+	uint8_t flags; /* those allowed */
+	enum wire_lane lane;
+} rules[] = {
+	[WIRE_REQ_READ] = {"REQ_READ", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_REQ_WRITE] = {"REQ_WRITE", 0, 0, ANY, WIRE_F_COPY, WIRE_LANE_DSM},
+	[WIRE_FWD_READ] = {"FWD_READ", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_FWD_WRITE] = {"FWD_WRITE", 0, 0, ANY, WIRE_F_COPY, WIRE_LANE_DSM},
+	[WIRE_INV] = {"INV", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_ACK] = {"ACK", 0, 0, ANY, ANSWER, WIRE_LANE_DSM},
+	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, ANSWER, WIRE_LANE_DSM}, /* and see hdr_check */
+	[WIRE_GRANT] = {"GRANT", 0, 0, ANY, ANSWER, WIRE_LANE_DSM},
+	[WIRE_DONE] = {"DONE", 0, 0, ANY, ANSWER, WIRE_LANE_DSM},
+
+	[WIRE_IPI] = {"IPI", LEN(wire_ipi), LEN(wire_ipi), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_EOI] = {"EOI", 0, 0, 255, 0, WIRE_LANE_CONTROL},
+	[WIRE_ROUTE] = {"ROUTE", LEN(wire_route), LEN(wire_route), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_ROUTE_ACK] = {"ROUTE_ACK", 0, 0, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_IO] = {"IO", LEN(wire_io), LEN(wire_io), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_IO_REPLY] = {"IO_REPLY", LEN(wire_io), LEN(wire_io), 0, 0, WIRE_LANE_CONTROL},
+
+	[WIRE_FACTS] = {"FACTS", offsetof(struct wire_facts, cpuid), LEN(wire_facts), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_MACHINE] = {"MACHINE", offsetof(struct wire_machine, cpuid), LEN(wire_machine), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_MESH_READY] = {"MESH_READY", 0, 0, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_TSC_PING] = {"TSC_PING", LEN(wire_tsc), LEN(wire_tsc), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_TSC_PONG] = {"TSC_PONG", LEN(wire_tsc), LEN(wire_tsc), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_TSC_SET] = {"TSC_SET", LEN(wire_tsc_set), LEN(wire_tsc_set), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_START] = {"START", 0, 0, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_PAUSE] = {"PAUSE", 0, 0, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_PAUSE_ACK] = {"PAUSE_ACK", 0, 0, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_RESET] = {"RESET", 0, 0, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_RESET_ACK] = {"RESET_ACK", 0, 0, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_STOP] = {"STOP", LEN(wire_stop), LEN(wire_stop), 255, 0, WIRE_LANE_CONTROL},
+	[WIRE_PING] = {"PING", 0, 0, ANY, 0, WIRE_LANE_CONTROL},
+	[WIRE_PONG] = {"PONG", 0, 0, ANY, 0, WIRE_LANE_CONTROL},
+	[WIRE_STATS_REQ] = {"STATS_REQ", 0, 0, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_STATS] = {"STATS", 0, WIRE_PAYLOAD_MAX, 0, 0, WIRE_LANE_CONTROL},
+};
+
+static const struct rule *rule_of(uint8_t type)
+{
+	if (type >= ARRAY_SIZE(rules) || !rules[type].name)
+		return NULL;
+	return &rules[type];
+}
+
+int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)
+{
+	const struct rule *rule = rule_of(hdr->type);
+
+	if (!rule)
+		return -ENOMSG;
+	if (rule->lane != lane)
+		return -EPROTOTYPE;
+	if (hdr->len < rule->min_len || hdr->len > rule->max_len)
+		return -EMSGSIZE;
+	/* A page is sent whole or, if it is zero or stale, not at all. */
+	if (hdr->type == WIRE_DATA && hdr->len != (hdr->flags & (WIRE_F_ZERO | WIRE_F_STALE) ? 0 : PAGE_BYTES))
+		return -EMSGSIZE;
+	if (hdr->type == WIRE_STATS && hdr->len % sizeof(uint64_t) != 0)
+		return -EMSGSIZE;
+	if ((hdr->flags & ~rule->flags) != 0 || hdr->arg > rule->arg_max || hdr->acks > NODES_MAX || hdr->node >= NODES_MAX)
+		return -EBADMSG;
+	return 0;
+}
+
+void wire_hdr_encode(const struct wire_hdr *hdr, uint8_t *bytes)
+{
+	memcpy(bytes, hdr, WIRE_HDR_BYTES);
+}
+
+int wire_hdr_decode(const uint8_t *bytes, enum wire_lane lane, struct wire_hdr *hdr)
+{
+	struct wire_hdr copy;
+	int err;
+
+	memcpy(&copy, bytes, WIRE_HDR_BYTES);
+	err = wire_hdr_check(&copy, lane);
+	if (err)
+		return err;
+	*hdr = copy;
+	return 0;
+}
+
+const char *wire_type_name(uint8_t type)
+{
+	const struct rule *rule = rule_of(type);
+
+	return rule ? rule->name : "?";
+}
+
+const char *wire_error(int err)
+{
+	switch (err) {
+	case -ENOMSG:
+		return "a message of unknown type";
+	case -EPROTOTYPE:
+		return "a message on a lane where it does not belong";
+	case -EMSGSIZE:
+		return "a message with a length that its type cannot have";
+	case -EBADMSG:
+		return "a message with a field out of its range";
+	case -EPROTONOSUPPORT:
+		return "a message of another protocol version";
+	default:
+		return "a message that does not decode";
+	}
+}
+
+/* The flags of a struct that are a byte each. */
+static bool is_bool(uint8_t byte)
+{
+	return byte <= 1;
+}
+
+/* Printable ASCII, a NUL within the array, nothing but NULs after it. */
+static bool text_ok(const char *text, size_t size)
+{
+	size_t len = 0;
+
+	while (len < size && text[len]) {
+		if (text[len] < ' ' || text[len] > '~')
+			return false;
+		len++;
+	}
+	if (len == size)
+		return false;
+	while (len < size)
+		if (text[len++])
+			return false;
+	return true;
+}
+
+int wire_ipi_decode(const uint8_t *bytes, size_t len, struct wire_ipi *ipi)
+{
+	struct wire_ipi in;
+
+	if (len != sizeof(in))
+		return -EMSGSIZE;
+	memcpy(&in, bytes, sizeof(in));
+	if (in.mode > 7 || in.mode == 3 || !is_bool(in.level_trig) || !is_bool(in.assert) || in.reserved)
+		return -EBADMSG;
+	*ipi = in;
+	return 0;
+}
+
+int wire_route_decode(const uint8_t *bytes, size_t len, struct wire_route *route)
+{
+	struct wire_route in;
+
+	if (len != sizeof(in))
+		return -EMSGSIZE;
+	memcpy(&in, bytes, sizeof(in));
+	if (in.vcpu >= VCPUS_MAX || in.mode > 2 || !is_bool(in.sw_enabled) || in.reserved || in.reserved2)
+		return -EBADMSG;
+	*route = in;
+	return 0;
+}
+
+int wire_io_decode(const uint8_t *bytes, size_t len, struct wire_io *io)
+{
+	struct wire_io in;
+
+	if (len != sizeof(in))
+		return -EMSGSIZE;
+	memcpy(&in, bytes, sizeof(in));
+	if (!is_bool(in.write) || !is_bool(in.mmio) || in.reserved)
+		return -EBADMSG;
+	if (in.len != 1 && in.len != 2 && in.len != 4 && !(in.len == 8 && in.mmio))
+		return -EBADMSG;
+	/* An access does not wrap: ports end at 64 Ki, addresses at 2^64. */
+	if (in.addr > (in.mmio ? UINT64_MAX : UINT64_C(0xffff)) - (in.len - 1))
+		return -EBADMSG;
+	*io = in;
+	return 0;
+}
+
+int wire_tsc_decode(const uint8_t *bytes, size_t len, struct wire_tsc *tsc)
+{
+	if (len != sizeof(*tsc))
+		return -EMSGSIZE;
+	memcpy(tsc, bytes, sizeof(*tsc));
+	return 0;
+}
+
+int wire_tsc_set_decode(const uint8_t *bytes, size_t len, struct wire_tsc_set *set)
+{
+	struct wire_tsc_set in;
+
+	if (len != sizeof(in))
+		return -EMSGSIZE;
+	memcpy(&in, bytes, sizeof(in));
+	if (in.reserved || in.khz == 0)
+		return -EBADMSG;
+	*set = in;
+	return 0;
+}
+
+int wire_stop_decode(const uint8_t *bytes, size_t len, struct wire_stop *stop)
+{
+	struct wire_stop in;
+
+	if (len != sizeof(in))
+		return -EMSGSIZE;
+	memcpy(&in, bytes, sizeof(in));
+	if (in.reason < WIRE_STOP_POWEROFF || in.reason > WIRE_STOP_ERROR || in.node >= NODES_MAX ||
+	    !text_ok(in.text, sizeof(in.text)))
+		return -EBADMSG;
+	*stop = in;
+	return 0;
+}
+
+/* Whether `len` is that of a struct whose array cpuid, at `offset`, has n entries. */
+static bool cpuid_len_ok(size_t len, size_t offset, uint32_t n)
+{
+	return n <= WIRE_CPUID_MAX && len == offset + n * sizeof(struct wire_cpuid);
+}
+
+int wire_facts_decode(const uint8_t *bytes, size_t len, struct wire_facts *facts)
+{
+	const size_t fixed = offsetof(struct wire_facts, cpuid);
+	struct wire_facts in;
+
+	if (len < fixed || len > sizeof(in))
+		return -EMSGSIZE;
+	memset(&in, 0, sizeof(in));
+	memcpy(&in, bytes, len);
+	if (in.version != WIRE_VERSION)
+		return -EPROTONOSUPPORT;
+	if (!cpuid_len_ok(len, fixed, in.n_cpuid))
+		return -EMSGSIZE;
+	if (in.reserved || in.reserved2 || in.port == 0 || in.tsc_khz == 0 || !text_ok(in.cpu_vendor, sizeof(in.cpu_vendor)))
+		return -EBADMSG;
+	*facts = in;
+	return 0;
+}
+
+static bool machine_node_ok(const struct wire_machine_node *node, node_t number)
+{
+	return (node->port != 0 || number == 0) && node->reserved == 0 && node->mem_bytes % PAGE_BYTES == 0 && node->host[0] &&
+	       text_ok(node->host, sizeof(node->host));
+}
+
+int wire_machine_decode(const uint8_t *bytes, size_t len, struct wire_machine *machine)
+{
+	static const struct wire_machine_node none;
+	const size_t fixed = offsetof(struct wire_machine, cpuid);
+	struct wire_machine in;
+	uint64_t vcpus = 0, pages = 0;
+
+	if (len < fixed || len > sizeof(in))
+		return -EMSGSIZE;
+	memset(&in, 0, sizeof(in));
+	memcpy(&in, bytes, len);
+	if (in.version != WIRE_VERSION)
+		return -EPROTONOSUPPORT;
+	if (!cpuid_len_ok(len, fixed, in.n_cpuid))
+		return -EMSGSIZE;
+	if (in.n_nodes == 0 || in.n_nodes > NODES_MAX || in.self >= in.n_nodes || in.shards == 0 || in.shards > WIRE_SHARDS_MAX ||
+	    in.tsc_khz == 0)
+		return -EBADMSG;
+	for (node_t i = 0; i < in.n_nodes; i++) {
+		if (!machine_node_ok(&in.node[i], i))
+			return -EBADMSG;
+		vcpus += in.node[i].vcpus;
+		pages += in.node[i].mem_bytes / PAGE_BYTES; /* 64 times less than 2^52: cannot wrap */
+	}
+	for (node_t i = in.n_nodes; i < NODES_MAX; i++)
+		if (memcmp(&in.node[i], &none, sizeof(none)) != 0)
+			return -EBADMSG;
+	/* What sums of these are later cast to: vcpu_t, and bytes in 52 bits of physical address. */
+	if (vcpus == 0 || vcpus > VCPUS_MAX || pages == 0 || pages > (UINT64_C(1) << (52 - PAGE_SHIFT)))
+		return -EBADMSG;
+	*machine = in;
+	return 0;
+}
+
+int wire_stats_decode(const uint8_t *bytes, size_t len, uint64_t *counters, size_t max, size_t *n)
+{
+	size_t there = len / sizeof(uint64_t);
+
+	if (len > WIRE_PAYLOAD_MAX || len % sizeof(uint64_t) != 0)
+		return -EMSGSIZE;
+	memset(counters, 0, max * sizeof(*counters));
+	if (there)
+		memcpy(counters, bytes, MIN(there, max) * sizeof(*counters));
+	*n = there;
+	return 0;
+}
+
+size_t wire_facts_bytes(const struct wire_facts *facts)
+{
+	return offsetof(struct wire_facts, cpuid) + facts->n_cpuid * sizeof(struct wire_cpuid);
+}
+
+size_t wire_machine_bytes(const struct wire_machine *machine)
+{
+	return offsetof(struct wire_machine, cpuid) + machine->n_cpuid * sizeof(struct wire_cpuid);
+}
+
+void wire_stop_make(enum wire_stop_reason reason, node_t node, const char *text, struct wire_stop *stop)
+{
+	memset(stop, 0, sizeof(*stop));
+	stop->reason = reason;
+	stop->node = node;
+	for (size_t i = 0; i < sizeof(stop->text) - 1 && text[i]; i++)
+		stop->text[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every byte that one node sends to another once they have authenticated (auth.h has the frames before that).
+ *
+ * A message is a header of WIRE_HDR_BYTES and `len` bytes of payload. All integers are little-endian and of fixed
+ * width; the structs below *are* the layout (sizes and offsets are asserted), so encoding is a copy. Decoding copies
+ * in first, then checks everything: a type that is not in the table, a length or flag that the type does not allow, a
+ * reserved field that is not zero, text without its end: all refused. What is accepted is well-formed, no more: whether
+ * a vCPU or a page exists is for the receiver to check.
+ *
+ * Pure: no I/O, no clock, no allocation, no state. Any thread. Errors: the -errno values of wire_error().
+ *
+ * Lanes: lane 0 is the control lane (interrupts, forwarded I/O, bring-up, heartbeat); the others are one a dsm shard.
+ * A message on the wrong lane is refused. The table in wire.c is the only list of types, lengths, flags and lanes.
+ *
+ *   leader                         follower (a node that has accepted a JOIN, auth.h)
+ *     |  <------------ FACTS           |   what this host has
+ *     |  MACHINE ---------->           |   what the machine is; then every node connects to the nodes below it
+ *     |  <------------ MESH_READY      |   all lanes to all nodes are up
+ *     |  TSC_PING / TSC_PONG ...       |   many; then
+ *     |  TSC_SET, START ---->          |   vCPUs run
+ *     |  PAUSE/RESET -> <- ..._ACK     |   a guest reboot: all paused, all reset, START again
+ *     |  STOP ------------->           |   either way, whoever knows first; the receiver stops too
+ */
+#ifndef NET_WIRE_H
+#define NET_WIRE_H
+
+#include <assert.h>
+
+#include "base/types.h"
+
+#define WIRE_VERSION         1 /* raised by any change to this file that an older node would misread */
+#define WIRE_HDR_BYTES       24
+#define WIRE_PAYLOAD_MAX     65536u /* of a control message */
+#define WIRE_DSM_PAYLOAD_MAX 4096u  /* of a message on a dsm lane: a page */
+#define WIRE_HOST_BYTES      64     /* a host's name or address with its terminating NUL */
+#define WIRE_CPUID_MAX       256u
+#define WIRE_SHARDS_MAX      16u
+#define WIRE_SESSION_BYTES   16
+#define WIRE_STOP_TEXT_BYTES 200
+
+/* 0 is no type, so that a zeroed header is refused. */
+enum wire_type {
+	/* dsm lanes; arg = rpn, node = the requester whose request this serves, seq and epoch as dsm/PROTOCOL.md says */
+	WIRE_REQ_READ = 1,
+	WIRE_REQ_WRITE,
+	WIRE_FWD_READ,
+	WIRE_FWD_WRITE,
+	WIRE_INV,
+	WIRE_ACK,
+	WIRE_DATA, /* payload: the page, or none with WIRE_F_ZERO */
+	WIRE_GRANT,
+	WIRE_DONE,
+
+	/* control lane; arg = 0 where nothing is said */
+	WIRE_IPI = 16,  /* wire_ipi */
+	WIRE_EOI,       /* arg = vector */
+	WIRE_ROUTE,     /* wire_route; answered by WIRE_ROUTE_ACK with its seq */
+	WIRE_ROUTE_ACK, /* */
+	WIRE_IO,        /* wire_io; answered by WIRE_IO_REPLY with its seq */
+	WIRE_IO_REPLY,  /* wire_io, `data` filled in for a read */
+
+	WIRE_FACTS = 32, /* wire_facts up to the last CPUID entry used */
+	WIRE_MACHINE,    /* wire_machine up to the last CPUID entry used */
+	WIRE_MESH_READY, /* */
+	WIRE_TSC_PING,   /* wire_tsc; answered by WIRE_TSC_PONG with its seq */
+	WIRE_TSC_PONG,   /* wire_tsc */
+	WIRE_TSC_SET,    /* wire_tsc_set */
+	WIRE_START,      /* */
+	WIRE_PAUSE,      /* answered by WIRE_PAUSE_ACK with its seq */
+	WIRE_PAUSE_ACK,  /* */
+	WIRE_RESET,      /* answered by WIRE_RESET_ACK with its seq */
+	WIRE_RESET_ACK,  /* */
+	WIRE_STOP,       /* wire_stop; arg = exit status for WIRE_STOP_DEBUG_EXIT, else 0 */
+	WIRE_PING,       /* heartbeat: arg = the sender's clock, ns; answered by WIRE_PONG with its arg and seq */
+	WIRE_PONG,       /* */
+	WIRE_STATS_REQ,  /* answered by WIRE_STATS with its seq */
+	WIRE_STATS,      /* little-endian u64 counters, whose meaning both ends know by WIRE_VERSION */
+};
+
+/* Flags; each type allows its own (the table). */
+#define WIRE_F_ZERO  0x01 /* DATA: the page is all zero and not sent; ACK, DONE: the same is known of the page */
+#define WIRE_F_WRITE 0x02 /* DATA, GRANT: the right to write comes with it; ACK, DONE: the sender had it / has it */
+#define WIRE_F_STALE 0x04 /* DATA, GRANT, ACK, DONE: the answer to a stale request: answered, not obeyed (D7) */
+#define WIRE_F_COPY  0x08 /* REQ_WRITE, FWD_WRITE: the requester holds a read-only copy (upgrade) */
+
+enum wire_lane {
+	WIRE_LANE_CONTROL,
+	WIRE_LANE_DSM,
+};
+
+/*
+ * Offset: 0     1      2..3   4..7  8..15  16..19  20..21  22..23
+ *         type  flags  epoch  len   arg    seq     acks    node
+ */
+struct wire_hdr {
+	uint8_t type;  /* enum wire_type */
+	uint8_t flags; /* WIRE_F_... */
+	uint16_t epoch;
+	uint32_t len; /* bytes of payload after the header */
+	uint64_t arg; /* dsm lanes: rpn; else as the type says */
+	uint32_t seq;
+	uint16_t acks; /* dsm lanes: acknowledgements that the requester must await; [0, NODES_MAX] */
+	uint16_t node; /* the requester; [0, NODES_MAX) */
+};
+
+/* How an interrupt is delivered: the encoding of the ICR (Intel SDM Vol. 3A, 10.6.1). 3 is reserved. */
+struct wire_ipi {
+	uint8_t vector;
+	uint8_t mode;       /* delivery mode [0, 7], not 3 */
+	uint8_t level_trig; /* 0 or 1 */
+	uint8_t assert;     /* 0 or 1 */
+	uint32_t reserved;
+	uint64_t vcpus[VCPUS_MAX / 64]; /* the destinations: bit v%64 of word v/64 */
+};
+
+/* What a remote sender must know of a vCPU's LAPIC to match destinations. */
+struct wire_route {
+	uint32_t vcpu; /* [0, VCPUS_MAX) */
+	uint32_t id;
+	uint32_t ldr;
+	uint32_t dfr;
+	uint8_t mode;       /* 0 disabled, 1 xAPIC, 2 x2APIC */
+	uint8_t sw_enabled; /* 0 or 1: bit 8 of the spurious-interrupt vector register */
+	uint16_t reserved;
+	uint32_t reserved2;
+};
+
+/* A port or MMIO exit sent to the device's node. */
+struct wire_io {
+	uint64_t addr; /* port, or gpa if mmio */
+	uint64_t data; /* the low `len` bytes count */
+	uint32_t len;  /* bytes: 1, 2, 4; with mmio also 8 */
+	uint8_t write; /* 0 or 1 */
+	uint8_t mmio;  /* 0 or 1 */
+	uint16_t reserved;
+};
+
+struct wire_cpuid {
+	uint32_t function, index, flags; /* flags: KVM_CPUID_FLAG_... */
+	uint32_t eax, ebx, ecx, edx;
+};
+
+/* What a host can give: follower to leader. The bytes on the wire end with cpuid[n_cpuid - 1]. */
+struct wire_facts {
+	uint32_t version; /* WIRE_VERSION */
+	uint32_t n_cpuid; /* [0, WIRE_CPUID_MAX] */
+	uint64_t mem_available_bytes;
+	uint64_t kvm_features; /* bits that vmm defines */
+	uint32_t tsc_khz;
+	uint32_t vcpus_max;
+	char cpu_vendor[16]; /* CPUID leaf 0: 12 letters, NUL */
+	uint16_t port;       /* where this node listens for mesh lanes; not 0 */
+	uint16_t reserved;
+	uint32_t reserved2;
+	struct wire_cpuid cpuid[WIRE_CPUID_MAX];
+};
+
+struct wire_machine_node {
+	uint32_t vcpus;
+	uint16_t port; /* where it listens for mesh lanes; not 0 unless this is node 0, who may not listen */
+	uint16_t reserved;
+	uint64_t mem_bytes; /* a multiple of PAGE_BYTES */
+	char host[WIRE_HOST_BYTES];
+};
+
+/* The whole machine: leader to each follower. The bytes on the wire end with cpuid[n_cpuid - 1]. */
+struct wire_machine {
+	uint32_t version; /* WIRE_VERSION */
+	uint32_t n_nodes; /* [1, NODES_MAX] */
+	uint32_t self;    /* which of them the receiver is */
+	uint32_t shards;  /* dsm shards, thus lanes - 1: [1, WIRE_SHARDS_MAX] */
+	uint8_t session[WIRE_SESSION_BYTES];
+	uint32_t tsc_khz;                         /* the guest's */
+	uint32_t n_cpuid;                         /* [0, WIRE_CPUID_MAX] */
+	uint64_t options;                         /* bits that vmm defines */
+	struct wire_machine_node node[NODES_MAX]; /* entries from n_nodes on are all zero */
+	struct wire_cpuid cpuid[WIRE_CPUID_MAX];  /* the intersection, as every vCPU shall have it */
+};
+
+/* PING: the first two; PONG: echoes them and adds the follower's. */
+struct wire_tsc {
+	uint64_t sent_tsc, sent_ns;   /* leader, when it sent the PING */
+	uint64_t reply_tsc, reply_ns; /* follower, when it sent the PONG; 0 in a PING */
+};
+
+struct wire_tsc_set {
+	int64_t offset; /* what the follower adds to its host's TSC to have the leader's */
+	uint32_t khz;
+	uint32_t reserved;
+};
+
+enum wire_stop_reason {
+	WIRE_STOP_POWEROFF = 1, /* the guest powered off */
+	WIRE_STOP_DEBUG_EXIT,   /* the guest wrote to isa-debug-exit */
+	WIRE_STOP_QUIT,         /* the user: Ctrl-a x, SIGINT, SIGTERM */
+	WIRE_STOP_LOST,         /* node `node` was lost */
+	WIRE_STOP_CRASH,        /* the guest crashed: triple fault */
+	WIRE_STOP_ERROR,        /* node `node` cannot go on */
+};
+
+struct wire_stop {
+	uint32_t reason;                 /* enum wire_stop_reason */
+	uint32_t node;                   /* [0, NODES_MAX) */
+	char text[WIRE_STOP_TEXT_BYTES]; /* printable, NUL-terminated, zero after it */
+};
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the structs are the wire layout");
+static_assert(sizeof(struct wire_hdr) == WIRE_HDR_BYTES && offsetof(struct wire_hdr, len) == 4 &&
+		      offsetof(struct wire_hdr, arg) == 8 && offsetof(struct wire_hdr, seq) == 16 &&
+		      offsetof(struct wire_hdr, acks) == 20 && offsetof(struct wire_hdr, node) == 22,
+	      "wire_hdr");
+static_assert(sizeof(struct wire_ipi) == 136 && offsetof(struct wire_ipi, vcpus) == 8, "wire_ipi");
+static_assert(sizeof(struct wire_route) == 24 && offsetof(struct wire_route, mode) == 16, "wire_route");
+static_assert(sizeof(struct wire_io) == 24 && offsetof(struct wire_io, len) == 16 && offsetof(struct wire_io, mmio) == 21,
+	      "wire_io");
+static_assert(sizeof(struct wire_cpuid) == 28, "wire_cpuid");
+static_assert(offsetof(struct wire_facts, tsc_khz) == 24 && offsetof(struct wire_facts, port) == 48 &&
+		      offsetof(struct wire_facts, cpuid) == 56 && sizeof(struct wire_facts) == 56 + 28 * 256,
+	      "wire_facts");
+static_assert(sizeof(struct wire_machine_node) == 80 && offsetof(struct wire_machine_node, mem_bytes) == 8, "wire_machine_node");
+static_assert(offsetof(struct wire_machine, session) == 16 && offsetof(struct wire_machine, tsc_khz) == 32 &&
+		      offsetof(struct wire_machine, node) == 48 && offsetof(struct wire_machine, cpuid) == 48 + 80 * 64 &&
+		      sizeof(struct wire_machine) == 48 + 80 * 64 + 28 * 256,
+	      "wire_machine");
+static_assert(sizeof(struct wire_tsc) == 32, "wire_tsc");
+static_assert(sizeof(struct wire_tsc_set) == 16, "wire_tsc_set");
+static_assert(sizeof(struct wire_stop) == 208 && offsetof(struct wire_stop, text) == 8, "wire_stop");
+
+/* Writes the WIRE_HDR_BYTES of a header. */
+void wire_hdr_encode(const struct wire_hdr *hdr, uint8_t *bytes);
+
+/* Reads and checks the WIRE_HDR_BYTES at `bytes` of a message that came on a lane of kind `lane`.
+ * -ENOMSG: no such type; -EPROTOTYPE: not on this lane; -EMSGSIZE: a length the type cannot have;
+ * -EBADMSG: a flag, arg, acks or node out of range. */
+CHECKED int wire_hdr_decode(const uint8_t *bytes, enum wire_lane lane, struct wire_hdr *hdr);
+
+/* The same checks of a header that this node is about to send: for asserts. */
+CHECKED int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane);
+
+/* The kind of lane number `lane`. */
+static inline enum wire_lane wire_lane_kind(unsigned lane)
+{
+	return lane == 0 ? WIRE_LANE_CONTROL : WIRE_LANE_DSM;
+}
+
+/* "REQ_READ"; "?" if there is no such type. */
+const char *wire_type_name(uint8_t type);
+
+/* Why bytes were refused, for a sentence "node 2 sent ...": e.g. "a message of unknown type". */
+const char *wire_error(int err);
+
+/* Payloads: [bytes, bytes+len) as the header said. -EMSGSIZE: not this length; -EBADMSG: a field out of its range. */
+CHECKED int wire_ipi_decode(const uint8_t *bytes, size_t len, struct wire_ipi *ipi);
+CHECKED int wire_route_decode(const uint8_t *bytes, size_t len, struct wire_route *route);
+CHECKED int wire_io_decode(const uint8_t *bytes, size_t len, struct wire_io *io);
+CHECKED int wire_tsc_decode(const uint8_t *bytes, size_t len, struct wire_tsc *tsc);
+CHECKED int wire_tsc_set_decode(const uint8_t *bytes, size_t len, struct wire_tsc_set *set);
+CHECKED int wire_stop_decode(const uint8_t *bytes, size_t len, struct wire_stop *stop);
+/* These two leave the unused entries of *facts, *machine zero. -EPROTONOSUPPORT: another version. */
+CHECKED int wire_facts_decode(const uint8_t *bytes, size_t len, struct wire_facts *facts);
+CHECKED int wire_machine_decode(const uint8_t *bytes, size_t len, struct wire_machine *machine);
+/* Copies at most `max` counters, zeroes the rest of [counters, counters+max); *n is how many came. */
+CHECKED int wire_stats_decode(const uint8_t *bytes, size_t len, uint64_t *counters, size_t max, size_t *n);
+
+/* How many bytes of the struct go out: up to the last CPUID entry. */
+size_t wire_facts_bytes(const struct wire_facts *facts);
+size_t wire_machine_bytes(const struct wire_machine *machine);
+
+/* Fills in a STOP: text cut to what fits, unprintable bytes replaced. */
+void wire_stop_make(enum wire_stop_reason reason, node_t node, const char *text, struct wire_stop *stop);
+
+#endif
