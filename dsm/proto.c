@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The coherence protocol of one page. Read dsm/PROTOCOL.md first: the row numbers (H.., C..) here are those of its tables. */
+#undef NDEBUG /* our own bugs stop the node in release builds too */
+#include <assert.h>
+
+#include "dsm/proto.h"
+
+static uint64_t bit(node_t node)
+{
+	return (uint64_t)1 << node;
+}
+
+static unsigned count(uint64_t set)
+{
+	return (unsigned)__builtin_popcountll(set);
+}
+
+/* The first member of a set that is not empty, looking from `after` + 1 up and then round. */
+static node_t next_member(uint64_t set, node_t after)
+{
+	uint64_t above = after < NODES_MAX - 1 ? set & ~(uint64_t)0 << (after + 1) : 0;
+
+	assert(set);
+	return (node_t)__builtin_ctzll(above ? above : set);
+}
+
+/* Serial number arithmetic: a was assigned before b. */
+static bool seq_before(uint32_t a, uint32_t b)
+{
+	return ((a - b) & PROTO_SEQ_MASK) > PROTO_SEQ_MASK / 2;
+}
+
+static struct proto_action *add(struct proto_actions *out, enum proto_action_type type)
+{
+	assert(out->n < PROTO_ACTIONS_MAX);
+	out->action[out->n] = (struct proto_action){.type = (uint8_t)type};
+	return &out->action[out->n++];
+}
+
+static struct proto_action *add_send(struct proto_actions *out, uint64_t to, const struct proto_msg *msg, enum proto_msg_type type)
+{
+	struct proto_action *action = add(out, PROTO_SEND);
+
+	assert(to);
+	action->to = to;
+	action->msg = *msg;
+	action->msg.type = (uint8_t)type;
+	return action;
+}
+
+node_t proto_supplier(uint64_t holders, node_t home, node_t requester)
+{
+	assert(holders && !(holders & bit(requester)));
+	return holders & bit(home) ? home : next_member(holders, requester);
+}
+
+bool proto_msg_for_dir(uint8_t type)
+{
+	return type == PROTO_REQ_READ || type == PROTO_REQ_WRITE || type == PROTO_DONE;
+}
+
+/* A peer cannot make us index past a bitmap, nor set a field that its message type does not have. */
+static bool msg_well_formed(const struct proto_ctx *ctx, const struct proto_msg *msg)
+{
+	bool has_acks = msg->type == PROTO_FWD_WRITE || msg->type == PROTO_DATA || msg->type == PROTO_GRANT;
+
+	if (msg->type == 0 || msg->type >= PROTO_MSG_END || msg->requester >= ctx->nodes || msg->seq > PROTO_SEQ_MASK)
+		return false;
+	if (has_acks ? msg->acks >= ctx->nodes : msg->acks != 0)
+		return false;
+	if (msg->type != PROTO_DATA)
+		return !msg->flags && !msg->right;
+	if (msg->flags != PROTO_ZERO && msg->flags != PROTO_HAS_DATA)
+		return false;
+	return msg->right == PROTO_WRITE || (msg->right == PROTO_READ && !msg->acks);
+}
+
+/* Only the right node can send this, and only to us. */
+static bool msg_role_right(const struct proto_ctx *ctx, const struct proto_msg *msg)
+{
+	bool by_home = msg->from == ctx->home;
+	bool for_us = msg->requester == ctx->self;
+
+	switch (msg->type) {
+	case PROTO_REQ_READ:
+	case PROTO_REQ_WRITE:
+		return ctx->self == ctx->home && msg->requester == msg->from && msg->seq == 0;
+	case PROTO_DONE:
+		return ctx->self == ctx->home && msg->requester == msg->from;
+	case PROTO_FWD_READ:
+	case PROTO_FWD_WRITE:
+	case PROTO_INV:
+		return by_home && !for_us;
+	case PROTO_GRANT:
+	case PROTO_LOST:
+		return by_home && for_us;
+	default: /* ACK, DATA */
+		return for_us && msg->from != ctx->self;
+	}
+}
+
+/* Rows M1..M4. D7: PROTO_OK if the message is of this epoch; an INV of an old one is answered, so that nobody waits for us. */
+static enum proto_verdict msg_check(const struct proto_ctx *ctx, const struct proto_msg *msg, struct proto_actions *out)
+{
+	assert(msg->from < ctx->nodes); /* the runtime knows whose connection it was */
+	if (!msg_well_formed(ctx, msg))
+		return PROTO_PEER_FAULT;
+	if (msg->epoch == ctx->epoch)
+		return msg_role_right(ctx, msg) ? PROTO_OK : PROTO_PEER_FAULT;
+	/* The runtime lets the fabric run dry before it bumps the epoch, so nobody is ahead of us. */
+	if (msg->epoch - ctx->epoch <= UINT32_MAX / 2)
+		return PROTO_PEER_FAULT;
+	if (msg->type == PROTO_INV)
+		add_send(out, bit(msg->requester), msg, PROTO_ACK);
+	return PROTO_STALE;
+}
+
+/* ---- The directory machine ---- */
+
+void proto_dir_init(struct proto_dir *dir, const struct proto_ctx *ctx)
+{
+	*dir = (struct proto_dir){.copyset = bit(ctx->home), .mode = PROTO_EXCL};
+}
+
+bool proto_dir_idle(const struct proto_dir *dir)
+{
+	return !dir->busy;
+}
+
+/* Rows H1..H5: begins a transaction. From here on copyset and mode are what will hold when it is over. */
+static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t requester, enum proto_right kind,
+		      struct proto_actions *out)
+{
+	uint64_t me = bit(requester), holders = dir->copyset & ~me, invalid = 0;
+	struct proto_msg msg = {.epoch = ctx->epoch, .requester = requester};
+
+	assert(!dir->busy && !dir->lost && dir->copyset);
+	assert(dir->mode == PROTO_SHARED || count(dir->copyset) == 1); /* D1 */
+	dir->seq = (dir->seq + 1) & PROTO_SEQ_MASK;
+	msg.seq = dir->seq;
+	dir->busy = true;
+	dir->requester = (uint8_t)requester;
+	if (kind == PROTO_READ) {
+		node_t supplier = proto_supplier(holders, ctx->home, requester);
+
+		assert(holders == dir->copyset); /* a holder's REQ_READ was refused when it came */
+		add_send(out, bit(supplier), &msg, PROTO_FWD_READ);
+		dir->involved = me | bit(supplier);
+		dir->copyset |= me;
+		dir->mode = PROTO_SHARED;
+		return;
+	}
+	dir->involved = me | dir->copyset;
+	if (dir->copyset & me) {
+		assert(dir->mode == PROTO_SHARED); /* the owner's REQ_WRITE was refused when it came */
+		invalid = holders;
+		msg.acks = (uint8_t)count(invalid);
+		add_send(out, me, &msg, PROTO_GRANT);
+	} else {
+		node_t supplier = proto_supplier(holders, ctx->home, requester);
+
+		invalid = holders & ~bit(supplier);
+		msg.acks = (uint8_t)count(invalid);
+		add_send(out, bit(supplier), &msg, PROTO_FWD_WRITE);
+	}
+	msg.acks = 0;
+	if (invalid)
+		add_send(out, invalid, &msg, PROTO_INV);
+	dir->copyset = me;
+	dir->mode = PROTO_EXCL;
+}
+
+/*
+ * Rows H1..H7. A node asks for what it has not: one that asks for more than that, or twice, is broken. The copyset is already
+ * that of the running transaction, so the test is right while busy too. In particular a requester's next REQ may overtake its
+ * DONE, but only as REQ_WRITE after a READ.
+ */
+static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_event *ev,
+				      struct proto_actions *out)
+{
+	const struct proto_msg *msg = &ev->msg;
+	uint64_t from = bit(msg->from);
+	bool write = msg->type == PROTO_REQ_WRITE;
+
+	if (dir->lost) {
+		struct proto_msg lost = {.epoch = ctx->epoch, .seq = dir->seq, .requester = msg->from};
+
+		add_send(out, from, &lost, PROTO_LOST);
+		return PROTO_GONE;
+	}
+	if ((dir->wait_read | dir->wait_write) & from)
+		return PROTO_PEER_FAULT;
+	if (dir->copyset & from && (!write || dir->mode == PROTO_EXCL))
+		return PROTO_PEER_FAULT;
+	if (dir->busy) {
+		if (write)
+			dir->wait_write |= from;
+		else
+			dir->wait_read |= from;
+		return PROTO_OK;
+	}
+	/* Nobody has used this page: the first who reads it will most likely write it, and no copy at home is of use. */
+	if (ev->untouched && dir->mode == PROTO_EXCL && dir->copyset == bit(ctx->home))
+		write = true;
+	dir_start(dir, ctx, msg->from, write ? PROTO_WRITE : PROTO_READ, out);
+	return PROTO_OK;
+}
+
+/* Rows H8, H9. Round robin from the requester just served: a waiter waits for at most nodes - 1 transactions. */
+static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_msg *msg,
+				   struct proto_actions *out)
+{
+	uint64_t waiting = dir->wait_read | dir->wait_write;
+	node_t served = dir->requester, next;
+	bool write;
+
+	if (dir->lost)
+		return PROTO_GONE;
+	if (seq_before(msg->seq, dir->seq))
+		return PROTO_STALE;
+	if (!dir->busy || msg->from != served || msg->seq != dir->seq)
+		return PROTO_PEER_FAULT;
+	dir->busy = false;
+	dir->requester = 0;
+	dir->involved = 0;
+	if (!waiting)
+		return PROTO_OK;
+	next = next_member(waiting, served);
+	write = dir->wait_write & bit(next);
+	dir->wait_read &= ~bit(next);
+	dir->wait_write &= ~bit(next);
+	dir_start(dir, ctx, next, write ? PROTO_WRITE : PROTO_READ, out);
+	return PROTO_OK;
+}
+
+/*
+ * Rows H10..H12. Who decides that a page is lost is its home alone; requesters wait for its word. A transaction that needs the
+ * lost node may never end, and the bytes may have been on their way to it: both are the end of the page.
+ */
+static enum proto_verdict dir_peer_lost(struct proto_dir *dir, const struct proto_ctx *ctx, node_t peer, struct proto_actions *out)
+{
+	uint64_t gone = bit(peer), tell = dir->wait_read | dir->wait_write;
+	struct proto_msg msg = {.epoch = ctx->epoch, .seq = dir->seq};
+
+	if (dir->lost)
+		return PROTO_OK;
+	dir->wait_read &= ~gone;
+	dir->wait_write &= ~gone;
+	if (dir->busy ? !(dir->involved & gone) : dir->copyset != gone) {
+		dir->copyset &= ~gone; /* at most a read-only copy like the others */
+		return PROTO_OK;
+	}
+	if (dir->busy)
+		tell |= bit(dir->requester);
+	tell &= ~gone;
+	*dir = (struct proto_dir){.copyset = dir->copyset, .mode = dir->mode, .seq = dir->seq, .lost = true};
+	if (tell)
+		add_send(out, tell, &msg, PROTO_LOST);
+	return PROTO_GONE;
+}
+
+enum proto_verdict proto_dir_step(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_event *ev,
+				  struct proto_actions *out)
+{
+	enum proto_verdict verdict;
+
+	assert(ctx->nodes <= NODES_MAX && ctx->home < ctx->nodes && ctx->self < ctx->nodes);
+	out->n = 0;
+	switch (ev->type) {
+	case PROTO_EV_PEER_LOST:
+		assert(ev->peer < ctx->nodes && ev->peer != ctx->self && ctx->self == ctx->home);
+		return dir_peer_lost(dir, ctx, ev->peer, out);
+	case PROTO_EV_TIMEOUT:
+		return dir->busy ? PROTO_TIMED_OUT : PROTO_OK;
+	default:
+		assert(ev->type == PROTO_EV_MSG);
+	}
+	verdict = msg_check(ctx, &ev->msg, out);
+	if (verdict != PROTO_OK)
+		return verdict;
+	if (!proto_msg_for_dir(ev->msg.type))
+		return PROTO_PEER_FAULT;
+	if (ev->msg.type == PROTO_DONE)
+		return dir_done(dir, ctx, &ev->msg, out);
+	return dir_request(dir, ctx, ev, out);
+}
+
+struct proto_dir_packed proto_dir_pack(const struct proto_dir *dir)
+{
+	assert(proto_dir_idle(dir) && !dir->wait_read && !dir->wait_write && dir->copyset);
+	return (struct proto_dir_packed){
+		.copyset = {(uint32_t)dir->copyset, (uint32_t)(dir->copyset >> 32)},
+		.word = dir->seq << 2 | (dir->lost ? 2u : 0u) | dir->mode,
+	};
+}
+
+void proto_dir_unpack(struct proto_dir_packed packed, const struct proto_ctx *ctx, struct proto_dir *dir)
+{
+	uint64_t copyset = packed.copyset[0] | (uint64_t)packed.copyset[1] << 32;
+
+	if (!copyset) {
+		assert(!packed.word);
+		proto_dir_init(dir, ctx);
+		return;
+	}
+	*dir = (struct proto_dir){.copyset = copyset, .mode = packed.word & 1, .lost = packed.word & 2, .seq = packed.word >> 2};
+}
+
+/* ---- The cache machine ---- */
+
+void proto_cache_init(struct proto_cache *cache, const struct proto_ctx *ctx)
+{
+	*cache = (struct proto_cache){.right = ctx->self == ctx->home ? PROTO_WRITE : PROTO_NONE};
+}
+
+bool proto_cache_idle(const struct proto_cache *cache)
+{
+	return cache->pending == PROTO_NONE;
+}
+
+/* Back to rest: the right and the loss stay. */
+static void cache_rest(struct proto_cache *cache)
+{
+	*cache = (struct proto_cache){.right = cache->right, .lost = cache->lost};
+}
+
+/* Row C15, C16: no answer will come. */
+static enum proto_verdict cache_lose(struct proto_cache *cache, struct proto_actions *out)
+{
+	if (cache->pending)
+		add(out, PROTO_FAIL);
+	cache->lost = true;
+	cache_rest(cache);
+	return PROTO_GONE;
+}
+
+/* Rows C1..C4. */
+static enum proto_verdict cache_fault(struct proto_cache *cache, const struct proto_ctx *ctx, enum proto_right want,
+				      struct proto_actions *out)
+{
+	struct proto_msg msg = {.epoch = ctx->epoch, .requester = ctx->self};
+
+	if (cache->right >= want) {
+		/* The page came while the fault was on its way here, or is ours and was never touched. */
+		add(out, PROTO_MAP)->right = cache->right;
+		add(out, PROTO_WAKE);
+		return PROTO_OK;
+	}
+	if (cache->lost) {
+		add(out, PROTO_FAIL);
+		return PROTO_GONE;
+	}
+	if (cache->pending) /* its end wakes everyone; who then lacks a right faults again */
+		return PROTO_OK;
+	cache->pending = (uint8_t)want;
+	add_send(out, bit(ctx->home), &msg, want == PROTO_READ ? PROTO_REQ_READ : PROTO_REQ_WRITE);
+	return PROTO_OK;
+}
+
+/*
+ * Rows C5..C9: FWD_READ, FWD_WRITE, INV. Done at once whatever we wait for ourselves (D6): our own request is at the home,
+ * which has not begun it, since it serves one transaction at a time. If ours has begun, this message is an old one or a lie.
+ */
+static enum proto_verdict cache_yield(struct proto_cache *cache, const struct proto_msg *msg, struct proto_actions *out)
+{
+	struct proto_msg answer = {.epoch = msg->epoch, .seq = msg->seq, .acks = msg->acks, .requester = msg->requester};
+	uint64_t to = bit(msg->requester);
+	bool write = msg->type == PROTO_FWD_WRITE;
+
+	if (cache->started) {
+		if (!seq_before(msg->seq, cache->seq))
+			return PROTO_PEER_FAULT;
+		if (msg->type == PROTO_INV)
+			add_send(out, to, &answer, PROTO_ACK);
+		return PROTO_STALE;
+	}
+	if (cache->right == PROTO_NONE)
+		return PROTO_PEER_FAULT;
+	if (msg->type == PROTO_INV) {
+		if (cache->right == PROTO_WRITE) /* there is no other copy: obeying would lose the bytes */
+			return PROTO_PEER_FAULT;
+		add(out, PROTO_UNMAP);
+		add_send(out, to, &answer, PROTO_ACK);
+		cache->right = PROTO_NONE;
+		return PROTO_OK;
+	}
+	/* D4: no longer writable, then read. D1: gone from here before the requester can have it. */
+	if (cache->right == PROTO_WRITE)
+		add(out, PROTO_PROTECT);
+	add(out, PROTO_LOAD);
+	if (write)
+		add(out, PROTO_UNMAP);
+	answer.right = write ? PROTO_WRITE : PROTO_READ;
+	add_send(out, to, &answer, PROTO_DATA)->with_data = true;
+	cache->right = write ? PROTO_NONE : PROTO_READ;
+	return PROTO_OK;
+}
+
+/* The right is complete: the home may go on. */
+static void cache_finish(struct proto_cache *cache, const struct proto_ctx *ctx, enum proto_right right, struct proto_actions *out)
+{
+	struct proto_msg msg = {.epoch = ctx->epoch, .seq = cache->seq, .requester = ctx->self};
+
+	add_send(out, bit(ctx->home), &msg, PROTO_DONE);
+	cache->right = (uint8_t)right;
+	cache_rest(cache);
+}
+
+/* Rows C10..C14: DATA, GRANT, ACK: in any order, DATA or GRANT once, as many ACKs as that says. */
+static enum proto_verdict cache_receive(struct proto_cache *cache, const struct proto_ctx *ctx, const struct proto_msg *msg,
+					struct proto_actions *out)
+{
+	uint64_t acked = cache->acked;
+	bool complete;
+
+	if (cache->lost)
+		return PROTO_GONE;
+	if (cache->started && msg->seq != cache->seq)
+		return seq_before(msg->seq, cache->seq) ? PROTO_STALE : PROTO_PEER_FAULT;
+	if (!cache->pending)
+		return PROTO_PEER_FAULT;
+	switch (msg->type) {
+	case PROTO_ACK:
+		if (cache->pending != PROTO_WRITE || acked & bit(msg->from))
+			return PROTO_PEER_FAULT;
+		acked |= bit(msg->from);
+		break;
+	case PROTO_GRANT:
+		if (cache->pending != PROTO_WRITE || cache->right != PROTO_READ)
+			return PROTO_PEER_FAULT;
+		break;
+	default:
+		/* A READ may be granted as WRITE (untouched page), then without ACKs. */
+		if (cache->right != PROTO_NONE || msg->right < cache->pending || (cache->pending == PROTO_READ && msg->acks))
+			return PROTO_PEER_FAULT;
+	}
+	if (msg->type != PROTO_ACK && (cache->reply || count(acked) > msg->acks))
+		return PROTO_PEER_FAULT;
+	cache->started = true;
+	cache->seq = msg->seq;
+	cache->acked = acked;
+	if (msg->type != PROTO_ACK) {
+		cache->reply = true;
+		cache->acks = msg->acks;
+	}
+	complete = cache->reply && count(acked) == cache->acks;
+	if (msg->type == PROTO_DATA) {
+		/* Sharers may still be there: until the last ACK we are one more, and need not keep the payload. */
+		struct proto_action *install = add(out, PROTO_INSTALL);
+
+		cache->right = complete ? msg->right : PROTO_READ;
+		install->right = cache->right;
+		install->zero = msg->flags == PROTO_ZERO;
+		install->wake = complete;
+	} else if (complete) {
+		add(out, PROTO_UPGRADE);
+		cache->right = PROTO_WRITE;
+	}
+	if (complete)
+		cache_finish(cache, ctx, cache->right, out);
+	return PROTO_OK;
+}
+
+enum proto_verdict proto_cache_step(struct proto_cache *cache, const struct proto_ctx *ctx, const struct proto_event *ev,
+				    struct proto_actions *out)
+{
+	enum proto_verdict verdict;
+
+	assert(ctx->nodes <= NODES_MAX && ctx->home < ctx->nodes && ctx->self < ctx->nodes);
+	out->n = 0;
+	switch (ev->type) {
+	case PROTO_EV_FAULT_READ:
+		return cache_fault(cache, ctx, PROTO_READ, out);
+	case PROTO_EV_FAULT_WRITE:
+		return cache_fault(cache, ctx, PROTO_WRITE, out);
+	case PROTO_EV_PEER_LOST:
+		assert(ev->peer < ctx->nodes && ev->peer != ctx->self);
+		return ev->peer == ctx->home ? cache_lose(cache, out) : PROTO_OK;
+	case PROTO_EV_TIMEOUT:
+		return cache->pending ? PROTO_TIMED_OUT : PROTO_OK;
+	default:
+		assert(ev->type == PROTO_EV_MSG);
+	}
+	verdict = msg_check(ctx, &ev->msg, out);
+	if (verdict != PROTO_OK)
+		return verdict;
+	switch (ev->msg.type) {
+	case PROTO_FWD_READ:
+	case PROTO_FWD_WRITE:
+	case PROTO_INV:
+		return cache_yield(cache, &ev->msg, out);
+	case PROTO_ACK:
+	case PROTO_DATA:
+	case PROTO_GRANT:
+		return cache_receive(cache, ctx, &ev->msg, out);
+	case PROTO_LOST:
+		return cache_lose(cache, out);
+	default:
+		return PROTO_PEER_FAULT;
+	}
+}
+
+uint8_t proto_cache_pack(const struct proto_cache *cache)
+{
+	assert(proto_cache_idle(cache));
+	return (uint8_t)(cache->right | (cache->lost ? 4u : 0u));
+}
+
+void proto_cache_unpack(uint8_t packed, struct proto_cache *cache)
+{
+	assert((packed & 3) <= PROTO_WRITE && packed < 8);
+	*cache = (struct proto_cache){.right = packed & 3, .lost = packed & 4};
+}
+
+/* ---- Names ---- */
+
+const char *proto_msg_name(uint8_t type)
+{
+	static const char *const names[PROTO_MSG_END] = {
+		[PROTO_REQ_READ] = "REQ_READ", [PROTO_REQ_WRITE] = "REQ_WRITE",
+		[PROTO_FWD_READ] = "FWD_READ", [PROTO_FWD_WRITE] = "FWD_WRITE",
+		[PROTO_INV] = "INV",           [PROTO_ACK] = "ACK",
+		[PROTO_DATA] = "DATA",         [PROTO_GRANT] = "GRANT",
+		[PROTO_DONE] = "DONE",         [PROTO_LOST] = "LOST",
+	};
+
+	return type < PROTO_MSG_END && names[type] ? names[type] : "?";
+}
+
+const char *proto_verdict_name(enum proto_verdict verdict)
+{
+	switch (verdict) {
+	case PROTO_OK:
+		return "ok";
+	case PROTO_STALE:
+		return "stale";
+	case PROTO_PEER_FAULT:
+		return "peer fault";
+	case PROTO_TIMED_OUT:
+		return "timed out";
+	case PROTO_GONE:
+		return "gone";
+	}
+	return "?";
+}
