@@ -57,7 +57,6 @@ uint8_t lapic_apr(const struct lapic *l); /* 10.6.2.4 */
 uint32_t lapic_ldr(const struct lapic *l);
 
 /* Timer registers, 10.5.4. */
-void lapic_timer_reset(struct lapic *l);
 void lapic_timer_set_lvt(struct lapic *l, uint32_t lvt, const struct lapic_now *now);
 void lapic_timer_set_initial(struct lapic *l, uint32_t count, const struct lapic_now *now);
 void lapic_timer_set_divide(struct lapic *l, uint32_t divide, const struct lapic_now *now);
