@@ -51,6 +51,13 @@ struct net_lane {
  * connection failed. Whatever it is, sink->lost tells it too, so a caller may ignore the result. */
 CHECKED int net_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload);
 
+/* net_send where a failure changes nothing for the caller: the lane tells it by sink->lost, and that ends the machine. */
+static inline void net_post(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	if (net_send(lane, to, hdr, payload))
+		return;
+}
+
 /* Handles what is there now, does not block: calls sink->recv and sink->lost, sends what was queued.
  * Returns how many messages and losses it handled, or -errno if this host failed. */
 CHECKED int net_poll(struct net_lane *lane, struct net_sink *sink);

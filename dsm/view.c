@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dsm/view.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* Debian 12's headers have these; an older C library may lack the wrappers for fsopen(2). */
+#ifndef FSCONFIG_SET_STRING
+#define FSCONFIG_SET_STRING 1
+#endif
+#ifndef FSCONFIG_CMD_CREATE
+#define FSCONFIG_CMD_CREATE 6
+#endif
+
+#define WANTED_FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
+
+struct view {
+	uint64_t pages;
+	unsigned shards;
+	int fd;
+	uint8_t *guest;
+	uint8_t *service;
+	uint8_t *scratch; /* one block, for view_split; a slot a shard */
+	int uffd[SHARDS_MAX];
+};
+
+static uint64_t view_len(const struct view *view)
+{
+	return view->pages << PAGE_SHIFT;
+}
+
+/* A file in a tmpfs that is mounted nowhere, so that huge pages are ours alone to ask for and the host's
+ * setting of shmem_enabled stays as it is. -errno where the kernel or our privileges do not allow it. */
+static int open_huge_file(void)
+{
+	int fs = (int)syscall(SYS_fsopen, "tmpfs", 1 /* FSOPEN_CLOEXEC */);
+	int mnt = -1, fd = -1;
+
+	if (fs < 0)
+		return -errno;
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "huge", "always", 0) == 0 &&
+	    syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "size", "100%", 0) == 0 &&
+	    syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		mnt = (int)syscall(SYS_fsmount, fs, 1 /* FSMOUNT_CLOEXEC */, 0);
+	if (mnt >= 0)
+		fd = openat(mnt, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int err = fd < 0 ? -errno : fd;
+	if (mnt >= 0)
+		close(mnt); /* the open file keeps the file system */
+	close(fs);
+	return err;
+}
+
+static int open_file(uint64_t len)
+{
+	int fd = open_huge_file();
+
+	if (fd < 0)
+		fd = memfd_create("guest-ram", MFD_CLOEXEC);
+	if (fd < 0) {
+		log_error("cannot create memory for guest RAM: %s", strerror(errno));
+		return -errno;
+	}
+	if (ftruncate(fd, (off_t)len) < 0) {
+		int err = -errno;
+
+		log_error("cannot size guest RAM to %llu bytes: %s", (unsigned long long)len, strerror(-err));
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static int open_uffd(void)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 && (errno == EPERM || errno == ENOSYS)) {
+		int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+
+		if (dev >= 0) {
+			fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+			close(dev);
+		}
+	}
+	if (fd < 0) {
+		int err = -errno;
+
+		log_error("userfaultfd is not available: %s; run as root, or allow it: sysctl vm.unprivileged_userfaultfd=1", strerror(-err));
+		return err;
+	}
+	struct uffdio_api api = {.api = UFFD_API, .features = WANTED_FEATURES};
+	if (ioctl(fd, UFFDIO_API, &api) < 0) {
+		log_error("this kernel's userfaultfd cannot write-protect shared memory; Linux 6.1 or newer is needed");
+		close(fd);
+		return -ENOTSUP;
+	}
+	return fd;
+}
+
+/* Both views begin at a block boundary, or huge pages could not be mapped. */
+static uint8_t *map_aligned(int fd, uint64_t len)
+{
+	uint8_t *area = mmap(NULL, len + BLOCK_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (area == MAP_FAILED)
+		return NULL;
+	uintptr_t start = ((uintptr_t)area + BLOCK_BYTES - 1) & ~(uintptr_t)(BLOCK_BYTES - 1);
+	if (start > (uintptr_t)area)
+		munmap(area, start - (uintptr_t)area);
+	uint8_t *tail = (uint8_t *)start + len;
+	uint8_t *end = area + len + BLOCK_BYTES;
+	if (end > tail)
+		munmap(tail, (size_t)(end - tail));
+	uint8_t *p = mmap((void *)start, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int view_new(uint64_t pages, unsigned shards, struct view **out)
+{
+	struct view *view = calloc(1, sizeof(*view));
+	int rc = -ENOMEM;
+
+	if (!view)
+		return -ENOMEM;
+	view->pages = pages;
+	view->shards = shards;
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
+		view->uffd[i] = -1;
+	view->fd = open_file(view_len(view));
+	if (view->fd < 0) {
+		rc = view->fd;
+		goto free_view;
+	}
+	view->guest = map_aligned(view->fd, view_len(view));
+	view->service = map_aligned(view->fd, view_len(view));
+	if (shards)
+		view->scratch = mmap(NULL, shards * BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!view->guest || !view->service || view->scratch == MAP_FAILED) {
+		rc = -ENOMEM;
+		log_error("cannot map %llu MiB of guest RAM twice: %s; check ulimit -v", (unsigned long long)(view_len(view) / MIB),
+			  strerror(errno));
+		goto free_view;
+	}
+	/* khugepaged of Linux before 6.4 fills the holes of a registered file range with a huge page of zeros: it may look at
+	 * this file through the service view never, and through the guest view only where nothing is registered. */
+	madvise(view->service, view_len(view), MADV_NOHUGEPAGE);
+	/* A forked helper must not keep guest RAM alive, nor a core dump hold it. */
+	madvise(view->guest, view_len(view), MADV_DONTFORK);
+	madvise(view->service, view_len(view), MADV_DONTFORK);
+	madvise(view->guest, view_len(view), MADV_DONTDUMP);
+	madvise(view->service, view_len(view), MADV_DONTDUMP);
+	for (unsigned i = 0; i < shards; i++) {
+		view->uffd[i] = open_uffd();
+		if (view->uffd[i] < 0) {
+			rc = view->uffd[i];
+			goto free_view;
+		}
+	}
+	*out = view;
+	return 0;
+
+free_view:
+	view_free(view);
+	return rc;
+}
+
+void view_free(struct view *view)
+{
+	if (!view)
+		return;
+	for (unsigned i = 0; i < view->shards; i++)
+		if (view->uffd[i] >= 0)
+			close(view->uffd[i]);
+	if (view->guest)
+		munmap(view->guest, view_len(view));
+	if (view->service)
+		munmap(view->service, view_len(view));
+	if (view->scratch && view->scratch != MAP_FAILED)
+		munmap(view->scratch, view->shards * BLOCK_BYTES);
+	if (view->fd >= 0)
+		close(view->fd);
+	free(view);
+}
+
+uint8_t *view_guest(const struct view *view)
+{
+	return view->guest;
+}
+
+const uint8_t *view_bytes(const struct view *view, rpn_t page)
+{
+	return view->service + (page << PAGE_SHIFT);
+}
+
+unsigned view_shard(const struct view *view, rpn_t page)
+{
+	return (unsigned)(page / BLOCK_PAGES % view->shards);
+}
+
+int view_fd(const struct view *view, unsigned shard)
+{
+	return view->uffd[shard];
+}
+
+static int fault_error(const char *what, rpn_t page, int err)
+{
+	log_error("%s of guest RAM page %llu failed: %s", what, (unsigned long long)page, strerror(err));
+	return -err;
+}
+
+static uint64_t guest_addr(const struct view *view, rpn_t page)
+{
+	return (uint64_t)(uintptr_t)view->guest + (page << PAGE_SHIFT);
+}
+
+static int register_range(struct view *view, rpn_t first, uint64_t len)
+{
+	struct uffdio_register reg = {
+		.range = {.start = guest_addr(view, first), .len = len},
+		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (madvise(view->guest + (first << PAGE_SHIFT), len, MADV_NOHUGEPAGE) < 0 && errno != EINVAL) /* EINVAL: built without */
+		return fault_error("keeping huge pages out", first, errno);
+	if (ioctl(view->uffd[view_shard(view, first)], UFFDIO_REGISTER, &reg) < 0)
+		return fault_error("userfaultfd registration", first, errno);
+	return 0;
+}
+
+int view_register(struct view *view, rpn_t first, uint64_t pages)
+{
+	/* With one shard neighbouring blocks share a descriptor: one call, one memory area. */
+	if (view->shards == 1 && pages)
+		return register_range(view, first, pages << PAGE_SHIFT);
+	for (rpn_t p = first; p < first + pages; p += BLOCK_PAGES) {
+		int rc = register_range(view, p, BLOCK_BYTES);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static bool all_zero(const uint8_t *bytes, size_t len)
+{
+	const uint64_t *w = (const uint64_t *)bytes;
+
+	for (size_t i = 0; i < len / 8; i += 8)
+		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7])
+			return false;
+	return true;
+}
+
+static int write_protect(struct view *view, rpn_t page, uint64_t len, bool on)
+{
+	struct uffdio_writeprotect wp = {
+		.range = {.start = guest_addr(view, page), .len = len},
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	/* EAGAIN: the address space is changing under us (a fork or munmap elsewhere in it); it passes. */
+	for (int tries = 0; ioctl(view->uffd[view_shard(view, page)], UFFDIO_WRITEPROTECT, &wp) < 0; tries++)
+		if (errno != EAGAIN || tries > 1000)
+			return fault_error(on ? "write-protecting" : "unprotecting", page, errno);
+	return 0;
+}
+
+static int punch(struct view *view, rpn_t page, uint64_t len)
+{
+	while (fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(page << PAGE_SHIFT), (off_t)len) < 0)
+		if (errno != EINTR)
+			return fault_error("dropping", page, errno);
+	return 0;
+}
+
+/* Fills [page, page + len) of holes. The kernel copies page by page and says how far it came. */
+static int copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t len, bool writable)
+{
+	struct uffdio_copy copy = {
+		.dst = guest_addr(view, page),
+		.src = (uint64_t)(uintptr_t)bytes,
+		.len = len,
+		.mode = writable ? 0 : UFFDIO_COPY_MODE_WP,
+	};
+
+	while (copy.len) {
+		copy.copy = 0;
+		if (ioctl(view->uffd[view_shard(view, page)], UFFDIO_COPY, &copy) == 0)
+			return 0;
+		if (errno != EAGAIN)
+			return fault_error("installing", page, errno);
+		if (copy.copy > 0) {
+			copy.dst += (uint64_t)copy.copy;
+			copy.src += (uint64_t)copy.copy;
+			copy.len -= (uint64_t)copy.copy;
+		}
+	}
+	return 0;
+}
+
+/*
+ * A huge page cannot be relied on to lose one of its 4 KiB pages: if the kernel cannot split it at that moment, the
+ * range is zeroed and stays, and a later access would read zeros instead of faulting. So the block is laid anew:
+ *
+ *      register, protect all -> nobody writes | copy aside | punch all -> nobody reads | put back what is not zero
+ */
+int view_split(struct view *view, rpn_t first)
+{
+	uint8_t *aside = view->scratch + view_shard(view, first) * BLOCK_BYTES;
+	int rc = register_range(view, first, BLOCK_BYTES);
+
+	if (!rc)
+		rc = write_protect(view, first, BLOCK_BYTES, true);
+	if (rc)
+		return rc;
+	bool zero = lseek(view->fd, (off_t)(first << PAGE_SHIFT), SEEK_DATA) < 0;
+	if (!zero) {
+		off_t data = lseek(view->fd, (off_t)(first << PAGE_SHIFT), SEEK_DATA);
+		zero = data >= (off_t)((first + BLOCK_PAGES) << PAGE_SHIFT);
+	}
+	if (!zero)
+		memcpy(aside, view_bytes(view, first), BLOCK_BYTES);
+	rc = punch(view, first, BLOCK_BYTES);
+	if (!rc)
+		rc = write_protect(view, first, BLOCK_BYTES, false); /* takes the protection off the holes */
+	for (size_t i = 0; !zero && !rc && i < BLOCK_PAGES;) {
+		size_t n = 0;
+
+		while (i + n < BLOCK_PAGES && !all_zero(aside + (i + n) * PAGE_BYTES, PAGE_BYTES))
+			n++;
+		if (n)
+			rc = copy_in(view, first + i, aside + i * PAGE_BYTES, n * PAGE_BYTES, true);
+		i += n ? n : 1;
+	}
+	return rc;
+}
+
+int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable)
+{
+	static const uint8_t zeros[PAGE_BYTES];
+
+	return copy_in(view, page, bytes ? bytes : zeros, PAGE_BYTES, writable);
+}
+
+int view_protect(struct view *view, rpn_t page)
+{
+	return write_protect(view, page, PAGE_BYTES, true);
+}
+
+int view_unprotect(struct view *view, rpn_t page)
+{
+	return write_protect(view, page, PAGE_BYTES, false);
+}
+
+int view_drop(struct view *view, rpn_t page)
+{
+	return punch(view, page, PAGE_BYTES);
+}
+
+int view_wake(struct view *view, rpn_t page)
+{
+	struct uffdio_range range = {.start = guest_addr(view, page), .len = PAGE_BYTES};
+
+	return ioctl(view->uffd[view_shard(view, page)], UFFDIO_WAKE, &range) < 0 ? fault_error("waking", page, errno) : 0;
+}
+
+int view_next_fault(struct view *view, unsigned shard, struct view_fault *fault)
+{
+	struct uffd_msg msg;
+
+	for (;;) {
+		ssize_t n = read(view->uffd[shard], &msg, sizeof(msg));
+
+		if (n < 0)
+			return errno == EINTR ? -EAGAIN : -errno;
+		if (n != sizeof(msg))
+			return -EIO;
+		if (msg.event != UFFD_EVENT_PAGEFAULT)
+			continue;
+		fault->page = (msg.arg.pagefault.address - (uint64_t)(uintptr_t)view->guest) >> PAGE_SHIFT;
+		fault->protected_page = msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP;
+		fault->write = fault->protected_page || (msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE);
+		return 0;
+	}
+}
+
+int view_reset(struct view *view)
+{
+	struct uffdio_range all = {.start = (uint64_t)(uintptr_t)view->guest, .len = view_len(view)};
+
+	/* A memory area belongs to one descriptor; those of another make the call fail half-way, so block by block. */
+	for (unsigned i = 0; i < view->shards; i++) {
+		if (view->shards == 1) {
+			if (ioctl(view->uffd[0], UFFDIO_UNREGISTER, &all) < 0)
+				return fault_error("unregistering", 0, errno);
+			break;
+		}
+		for (rpn_t p = (rpn_t)i * BLOCK_PAGES; p < view->pages; p += (rpn_t)view->shards * BLOCK_PAGES) {
+			struct uffdio_range one = {.start = guest_addr(view, p), .len = BLOCK_BYTES};
+
+			if (ioctl(view->uffd[i], UFFDIO_UNREGISTER, &one) < 0)
+				return fault_error("unregistering", p, errno);
+		}
+	}
+	madvise(view->guest, view_len(view), MADV_HUGEPAGE);
+	return punch(view, 0, view_len(view));
+}

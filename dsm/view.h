@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The two views of guest RAM, and the only file that maps it or talks to userfaultfd about it.
+ *
+ *      guest view    given to KVM and to guestmem; its page-table entries say what this node may do
+ *      service view  the same file mapped again, never registered; bytes are read here to be sent
+ *
+ * The file is a tmpfs file of this process alone: with huge pages where the kernel lets us mount a
+ * detached tmpfs with huge=always (CAP_SYS_ADMIN), a memfd otherwise. A page's right is kept thus:
+ *
+ *      NONE   a hole in the file: any access is a MISSING fault
+ *      READ   in the file, write-protected by userfaultfd: a write is a WP fault
+ *      WRITE  in the file or a hole; a hole is filled with zeros by a MISSING fault
+ *
+ * Ranges that are not registered (blocks that only their home uses) fault like ordinary memory and
+ * cost nothing. Every 2 MiB block belongs to one shard, and a shard has its own userfaultfd; calls
+ * that name a page are made by the thread of that shard only. Errors are -errno, logged here.
+ * Nothing here ever touches the guest view (D5). Sources: userfaultfd(2), ioctl_userfaultfd(2),
+ * fallocate(2), Documentation/admin-guide/mm/userfaultfd.rst.
+ */
+#ifndef DSM_VIEW_H
+#define DSM_VIEW_H
+
+#include "base/types.h"
+
+#define SHARDS_MAX 16u
+
+struct view;
+
+struct view_fault {
+	rpn_t page;
+	bool write; /* the access was a write */
+	bool protected_page; /* the page is there, write-protected (WP); otherwise it is missing */
+};
+
+/* Maps `pages` pages of guest RAM. `shards` userfaultfds, or 0: memory of one node alone, never registered. */
+CHECKED int view_new(uint64_t pages, unsigned shards, struct view **out);
+void view_free(struct view *view);
+
+/* Start of the guest view: page p is at view_guest() + p * PAGE_BYTES. */
+uint8_t *view_guest(const struct view *view);
+/* The bytes of a page in the service view. Only for a page that is in the file or whose right is not NONE. */
+const uint8_t *view_bytes(const struct view *view, rpn_t page);
+
+unsigned view_shard(const struct view *view, rpn_t page);
+int view_fd(const struct view *view, unsigned shard);
+
+/* Registers [first, first+pages) of other nodes' RAM, before a vCPU runs. Whole blocks. */
+CHECKED int view_register(struct view *view, rpn_t first, uint64_t pages);
+/* Splits the private block that begins at `first`: registers it and lays its bytes anew as 4 KiB pages, so that a page
+ * can be punched out alone. vCPUs may run meanwhile; what they touch waits. Afterwards every page has the right WRITE. */
+CHECKED int view_split(struct view *view, rpn_t first);
+
+/* Fills a hole with the PAGE_BYTES at `bytes` (NULL: zeros) and wakes who waits for it. */
+CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable);
+CHECKED int view_protect(struct view *view, rpn_t page);   /* WRITE -> READ; returns when no vCPU can write any more */
+CHECKED int view_unprotect(struct view *view, rpn_t page); /* READ -> WRITE, wakes */
+CHECKED int view_drop(struct view *view, rpn_t page);      /* -> NONE: returns when no vCPU can read any more */
+CHECKED int view_wake(struct view *view, rpn_t page);      /* who waits tries again */
+
+/* Next fault of a shard. -EAGAIN: none now. */
+CHECKED int view_next_fault(struct view *view, unsigned shard, struct view_fault *fault);
+
+/* Everything back to a hole, nothing registered. No vCPU may run. */
+CHECKED int view_reset(struct view *view);
+
+#endif
