@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The wire format: what is encoded decodes to the same, and everything else is refused. */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/wire.h"
+
+static struct wire_hdr header(uint8_t type, uint8_t flags, uint32_t len)
+{
+	return (struct wire_hdr){.type = type, .flags = flags, .len = len};
+}
+
+static int decode(const struct wire_hdr *hdr, enum wire_lane lane, struct wire_hdr *out)
+{
+	uint8_t bytes[WIRE_HDR_BYTES];
+
+	wire_hdr_encode(hdr, bytes);
+	return wire_hdr_decode(bytes, lane, out);
+}
+
+START_TEST(header_is_little_endian_at_the_documented_offsets)
+{
+	struct wire_hdr hdr = {.type = WIRE_DATA,
+			       .flags = WIRE_F_WRITE,
+			       .epoch = 0x0102,
+			       .len = 4096,
+			       .arg = UINT64_C(0x1112131415161718),
+			       .seq = 0x21222324,
+			       .acks = 0x3,
+			       .node = 0x2a};
+	static const uint8_t expected[WIRE_HDR_BYTES] = {WIRE_DATA, 2,    2,    1,    0,    0x10, 0,    0,
+							 0x18,      0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,
+							 0x24,      0x23, 0x22, 0x21, 3,    0,    0x2a, 0};
+	uint8_t bytes[WIRE_HDR_BYTES];
+	struct wire_hdr back;
+
+	wire_hdr_encode(&hdr, bytes);
+	ck_assert_mem_eq(bytes, expected, sizeof(bytes));
+	ck_assert_int_eq(wire_hdr_decode(bytes, WIRE_LANE_DSM, &back), 0);
+	ck_assert_mem_eq(&back, &hdr, sizeof(hdr));
+}
+END_TEST
+
+START_TEST(every_type_is_named_and_on_one_lane_only)
+{
+	int known = 0;
+
+	for (unsigned type = 0; type < 256; type++) {
+		int right = 0;
+
+		for (uint32_t len = 0; len <= WIRE_PAYLOAD_MAX; len++)
+			for (int lane = 0; lane < 2; lane++) {
+				struct wire_hdr hdr = header((uint8_t)type, 0, len);
+
+				if (wire_hdr_check(&hdr, (enum wire_lane)lane) == 0)
+					right |= 1 << lane;
+			}
+		ck_assert_msg(right != 3, "type %u is on both lanes", type);
+		ck_assert_int_eq(right != 0, strcmp(wire_type_name((uint8_t)type), "?") != 0);
+		known += right != 0;
+	}
+	ck_assert_int_eq(known, 9 + 6 + 16);
+}
+END_TEST
+
+START_TEST(header_of_unknown_type_is_refused)
+{
+	struct wire_hdr out = {.seq = 7};
+	static const uint8_t types[] = {0, 10, 15, 22, 31, 48, 255};
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		struct wire_hdr hdr = header(types[i], 0, 0);
+
+		ck_assert_int_eq(decode(&hdr, WIRE_LANE_CONTROL, &out), -ENOMSG);
+		ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -ENOMSG);
+	}
+	ck_assert_uint_eq(out.seq, 7); /* untouched */
+}
+END_TEST
+
+START_TEST(header_on_the_wrong_lane_is_refused)
+{
+	struct wire_hdr ipi = header(WIRE_IPI, 0, sizeof(struct wire_ipi)), inv = header(WIRE_INV, 0, 0), out;
+
+	ck_assert_int_eq(decode(&ipi, WIRE_LANE_DSM, &out), -EPROTOTYPE);
+	ck_assert_int_eq(decode(&inv, WIRE_LANE_CONTROL, &out), -EPROTOTYPE);
+}
+END_TEST
+
+START_TEST(page_is_whole_or_announced_as_zero_or_stale)
+{
+	static const struct {
+		uint8_t flags;
+		uint32_t len;
+		int err;
+	} cases[] = {
+		{0, 4096, 0},
+		{WIRE_F_WRITE, 4096, 0},
+		{WIRE_F_ZERO, 0, 0},
+		{WIRE_F_ZERO | WIRE_F_WRITE, 0, 0},
+		{WIRE_F_STALE, 0, 0},
+		{0, 0, -EMSGSIZE},
+		{WIRE_F_WRITE, 0, -EMSGSIZE},
+		{WIRE_F_ZERO, 4096, -EMSGSIZE},
+		{WIRE_F_STALE, 4096, -EMSGSIZE},
+		{0, 4095, -EMSGSIZE},
+		{0, 4097, -EMSGSIZE},
+		{0, UINT32_MAX, -EMSGSIZE},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct wire_hdr hdr = header(WIRE_DATA, cases[i].flags, cases[i].len), out;
+
+		ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), cases[i].err);
+	}
+}
+END_TEST
+
+START_TEST(header_with_a_flag_of_another_type_is_refused)
+{
+	struct wire_hdr hdr = header(WIRE_REQ_READ, WIRE_F_ZERO, 0), out;
+
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
+	hdr = header(WIRE_GRANT, 0x80, 0);
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
+	hdr = header(WIRE_REQ_WRITE, WIRE_F_COPY, 0);
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), 0);
+}
+END_TEST
+
+START_TEST(header_with_a_number_out_of_range_is_refused)
+{
+	struct wire_hdr hdr = header(WIRE_REQ_READ, 0, 0), out;
+
+	hdr.node = NODES_MAX;
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
+	hdr.node = NODES_MAX - 1;
+	hdr.acks = NODES_MAX + 1;
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
+	hdr.acks = NODES_MAX;
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), 0);
+	hdr = header(WIRE_EOI, 0, 0);
+	hdr.arg = 255;
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_CONTROL, &out), 0);
+	hdr.arg = 256;
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_CONTROL, &out), -EBADMSG);
+}
+END_TEST
+
+START_TEST(each_refusal_has_its_words)
+{
+	static const int errs[] = {-ENOMSG, -EPROTOTYPE, -EMSGSIZE, -EBADMSG, -EPROTONOSUPPORT, -EIO};
+
+	for (size_t i = 0; i < ARRAY_SIZE(errs); i++)
+		for (size_t j = 0; j < i; j++)
+			ck_assert_str_ne(wire_error(errs[i]), wire_error(errs[j]));
+}
+END_TEST
+
+START_TEST(ipi_comes_back_as_sent)
+{
+	struct wire_ipi ipi = {.vector = 0xfd, .mode = 1, .assert = 1}, back;
+
+	ipi.vcpus[0] = 1;
+	ipi.vcpus[15] = UINT64_C(1) << 63;
+	ck_assert_int_eq(wire_ipi_decode((uint8_t *)&ipi, sizeof(ipi), &back), 0);
+	ck_assert_mem_eq(&back, &ipi, sizeof(ipi));
+}
+END_TEST
+
+START_TEST(ipi_out_of_range_is_refused)
+{
+	struct wire_ipi good = {.vector = 32}, ipi, back;
+
+	ck_assert_int_eq(wire_ipi_decode((uint8_t *)&good, sizeof(good) - 1, &back), -EMSGSIZE);
+	ipi = good;
+	ipi.mode = 8;
+	ck_assert_int_eq(wire_ipi_decode((uint8_t *)&ipi, sizeof(ipi), &back), -EBADMSG);
+	ipi.mode = 3;
+	ck_assert_int_eq(wire_ipi_decode((uint8_t *)&ipi, sizeof(ipi), &back), -EBADMSG);
+	ipi = good;
+	ipi.level_trig = 2;
+	ck_assert_int_eq(wire_ipi_decode((uint8_t *)&ipi, sizeof(ipi), &back), -EBADMSG);
+	ipi = good;
+	ipi.assert = 2;
+	ck_assert_int_eq(wire_ipi_decode((uint8_t *)&ipi, sizeof(ipi), &back), -EBADMSG);
+	ipi = good;
+	ipi.reserved = 1;
+	ck_assert_int_eq(wire_ipi_decode((uint8_t *)&ipi, sizeof(ipi), &back), -EBADMSG);
+}
+END_TEST
+
+START_TEST(route_is_checked)
+{
+	struct wire_route good = {.vcpu = VCPUS_MAX - 1, .mode = 2, .sw_enabled = 1}, route, back;
+
+	ck_assert_int_eq(wire_route_decode((uint8_t *)&good, sizeof(good), &back), 0);
+	ck_assert_uint_eq(back.vcpu, VCPUS_MAX - 1);
+	ck_assert_int_eq(wire_route_decode((uint8_t *)&good, 0, &back), -EMSGSIZE);
+	route = good;
+	route.vcpu = VCPUS_MAX;
+	ck_assert_int_eq(wire_route_decode((uint8_t *)&route, sizeof(route), &back), -EBADMSG);
+	route = good;
+	route.mode = 3;
+	ck_assert_int_eq(wire_route_decode((uint8_t *)&route, sizeof(route), &back), -EBADMSG);
+	route = good;
+	route.reserved2 = 1;
+	ck_assert_int_eq(wire_route_decode((uint8_t *)&route, sizeof(route), &back), -EBADMSG);
+}
+END_TEST
+
+START_TEST(io_access_has_a_size_that_exists_and_does_not_wrap)
+{
+	static const struct {
+		uint64_t addr;
+		uint32_t len;
+		uint8_t mmio;
+		int err;
+	} cases[] = {
+		{0x3f8, 1, 0, 0},
+		{0xffff, 1, 0, 0},
+		{0xfffe, 2, 0, 0},
+		{0xfee00000, 8, 1, 0},
+		{UINT64_MAX - 7, 8, 1, 0},
+		{0xffff, 2, 0, -EBADMSG},
+		{0x10000, 1, 0, -EBADMSG},
+		{0x3f8, 8, 0, -EBADMSG},
+		{0x3f8, 0, 0, -EBADMSG},
+		{0x3f8, 3, 0, -EBADMSG},
+		{UINT64_MAX - 6, 8, 1, -EBADMSG},
+		{0, 1, 2, -EBADMSG},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct wire_io io = {.addr = cases[i].addr, .len = cases[i].len, .mmio = cases[i].mmio, .write = 1}, back;
+
+		ck_assert_int_eq(wire_io_decode((uint8_t *)&io, sizeof(io), &back), cases[i].err);
+	}
+}
+END_TEST
+
+START_TEST(stop_carries_its_text_cut_and_printable)
+{
+	char text[400];
+	struct wire_stop stop, back;
+
+	memset(text, 'x', sizeof(text));
+	text[0] = '\033';
+	text[399] = 0;
+	wire_stop_make(WIRE_STOP_LOST, 63, text, &stop);
+	ck_assert_int_eq(wire_stop_decode((uint8_t *)&stop, sizeof(stop), &back), 0);
+	ck_assert_int_eq((int)strlen(back.text), WIRE_STOP_TEXT_BYTES - 1);
+	ck_assert_int_eq(back.text[0], '?');
+}
+END_TEST
+
+START_TEST(stop_with_text_that_would_harm_a_terminal_is_refused)
+{
+	struct wire_stop good, stop, back;
+
+	wire_stop_make(WIRE_STOP_QUIT, 0, "bye", &good);
+	stop = good;
+	memset(stop.text, 'x', sizeof(stop.text)); /* no end */
+	ck_assert_int_eq(wire_stop_decode((uint8_t *)&stop, sizeof(stop), &back), -EBADMSG);
+	stop = good;
+	stop.text[1] = '\033';
+	ck_assert_int_eq(wire_stop_decode((uint8_t *)&stop, sizeof(stop), &back), -EBADMSG);
+	stop = good;
+	stop.text[100] = 'x'; /* after the NUL */
+	ck_assert_int_eq(wire_stop_decode((uint8_t *)&stop, sizeof(stop), &back), -EBADMSG);
+	stop = good;
+	stop.reason = 0;
+	ck_assert_int_eq(wire_stop_decode((uint8_t *)&stop, sizeof(stop), &back), -EBADMSG);
+	stop = good;
+	stop.node = NODES_MAX;
+	ck_assert_int_eq(wire_stop_decode((uint8_t *)&stop, sizeof(stop), &back), -EBADMSG);
+}
+END_TEST
+
+START_TEST(tsc_set_is_checked)
+{
+	struct wire_tsc_set set = {.offset = -5, .khz = 2000000}, back;
+
+	ck_assert_int_eq(wire_tsc_set_decode((uint8_t *)&set, sizeof(set), &back), 0);
+	ck_assert_int_eq(back.offset, -5);
+	set.khz = 0;
+	ck_assert_int_eq(wire_tsc_set_decode((uint8_t *)&set, sizeof(set), &back), -EBADMSG);
+	set.khz = 1;
+	set.reserved = 1;
+	ck_assert_int_eq(wire_tsc_set_decode((uint8_t *)&set, sizeof(set), &back), -EBADMSG);
+}
+END_TEST
+
+static struct wire_facts good_facts(uint32_t n_cpuid)
+{
+	struct wire_facts facts = {.version = WIRE_VERSION,
+				   .n_cpuid = n_cpuid,
+				   .mem_available_bytes = GIB,
+				   .tsc_khz = 2000000,
+				   .cpu_vendor = "AuthenticAMD",
+				   .port = 7700};
+
+	for (uint32_t i = 0; i < n_cpuid; i++)
+		facts.cpuid[i].function = i;
+	return facts;
+}
+
+START_TEST(facts_come_back_as_sent)
+{
+	static const uint32_t sizes[] = {0, 1, WIRE_CPUID_MAX};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct wire_facts facts = good_facts(sizes[i]), back;
+
+		ck_assert_int_eq(wire_facts_decode((uint8_t *)&facts, wire_facts_bytes(&facts), &back), 0);
+		ck_assert_mem_eq(&back, &facts, sizeof(facts));
+	}
+}
+END_TEST
+
+START_TEST(facts_whose_length_does_not_fit_their_count_are_refused)
+{
+	struct wire_facts facts = good_facts(4), back;
+	size_t len = wire_facts_bytes(&facts);
+
+	ck_assert_int_eq(wire_facts_decode((uint8_t *)&facts, len - 1, &back), -EMSGSIZE);
+	ck_assert_int_eq(wire_facts_decode((uint8_t *)&facts, len + 28, &back), -EMSGSIZE);
+	ck_assert_int_eq(wire_facts_decode((uint8_t *)&facts, 3, &back), -EMSGSIZE);
+	facts.n_cpuid = UINT32_MAX;
+	ck_assert_int_eq(wire_facts_decode((uint8_t *)&facts, len, &back), -EMSGSIZE);
+}
+END_TEST
+
+START_TEST(facts_of_another_version_are_told_apart)
+{
+	struct wire_facts facts = good_facts(0), back;
+
+	facts.version++;
+	ck_assert_int_eq(wire_facts_decode((uint8_t *)&facts, wire_facts_bytes(&facts), &back), -EPROTONOSUPPORT);
+}
+END_TEST
+
+static struct wire_machine good_machine(void)
+{
+	struct wire_machine machine = {
+		.version = WIRE_VERSION, .n_nodes = 3, .self = 2, .shards = 4, .tsc_khz = 2000000, .n_cpuid = 5};
+
+	for (node_t i = 0; i < 3; i++) {
+		machine.node[i] = (struct wire_machine_node){.vcpus = i, .port = (uint16_t)(7700 + i), .mem_bytes = 512 * MIB};
+		strcpy(machine.node[i].host, "host");
+	}
+	return machine;
+}
+
+static int machine_error(const struct wire_machine *machine)
+{
+	struct wire_machine back;
+
+	return wire_machine_decode((const uint8_t *)machine, wire_machine_bytes(machine), &back);
+}
+
+START_TEST(machine_comes_back_as_sent)
+{
+	struct wire_machine machine = good_machine(), back;
+
+	ck_assert_int_eq(wire_machine_decode((uint8_t *)&machine, wire_machine_bytes(&machine), &back), 0);
+	ck_assert_mem_eq(&back, &machine, sizeof(machine));
+}
+END_TEST
+
+START_TEST(machine_that_cannot_be_is_refused)
+{
+	struct wire_machine machine;
+
+#define REFUSED(change)                                              \
+	do {                                                         \
+		machine = good_machine();                            \
+		change;                                              \
+		ck_assert_int_eq(machine_error(&machine), -EBADMSG); \
+	} while (0)
+	REFUSED(machine.n_nodes = 0);
+	REFUSED(machine.n_nodes = 65);
+	REFUSED(machine.n_nodes = 2); /* self is 2 */
+	REFUSED((machine.n_nodes = 4, machine.self = 1));
+	REFUSED(machine.shards = 0);
+	REFUSED(machine.shards = WIRE_SHARDS_MAX + 1);
+	REFUSED(machine.tsc_khz = 0);
+	REFUSED(machine.node[1].port = 0);
+	REFUSED(machine.node[1].reserved = 1);
+	REFUSED(machine.node[1].mem_bytes++);
+	REFUSED(machine.node[1].mem_bytes = UINT64_MAX - 4095);
+	REFUSED(machine.node[1].host[0] = 0);
+	REFUSED(machine.node[1].host[10] = 'x');
+	REFUSED(memset(machine.node[1].host, 'x', WIRE_HOST_BYTES));
+	REFUSED(machine.node[3].vcpus = 1); /* there is no node 3 */
+	REFUSED(machine.node[1].vcpus = machine.node[2].vcpus = 0);
+	REFUSED(machine.node[1].vcpus = VCPUS_MAX);
+	REFUSED(machine.node[1].vcpus = UINT32_MAX);
+#undef REFUSED
+}
+END_TEST
+
+START_TEST(stats_longer_than_known_are_cut_and_shorter_zeroed)
+{
+	uint64_t sent[3] = {1, 2, 3}, got[4] = {9, 9, 9, 9};
+	size_t n;
+
+	ck_assert_int_eq(wire_stats_decode((uint8_t *)sent, sizeof(sent), got, 2, &n), 0);
+	ck_assert_uint_eq(n, 3);
+	ck_assert(got[0] == 1 && got[1] == 2 && got[2] == 9);
+	ck_assert_int_eq(wire_stats_decode((uint8_t *)sent, 8, got, 4, &n), 0);
+	ck_assert(n == 1 && got[0] == 1 && got[1] == 0 && got[3] == 0);
+	ck_assert_int_eq(wire_stats_decode((uint8_t *)sent, 9, got, 4, &n), -EMSGSIZE);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("wire");
+	TCase *tc = tcase_create("wire");
+
+	tcase_add_test(tc, header_is_little_endian_at_the_documented_offsets);
+	tcase_add_test(tc, every_type_is_named_and_on_one_lane_only);
+	tcase_add_test(tc, header_of_unknown_type_is_refused);
+	tcase_add_test(tc, header_on_the_wrong_lane_is_refused);
+	tcase_add_test(tc, page_is_whole_or_announced_as_zero_or_stale);
+	tcase_add_test(tc, header_with_a_flag_of_another_type_is_refused);
+	tcase_add_test(tc, header_with_a_number_out_of_range_is_refused);
+	tcase_add_test(tc, each_refusal_has_its_words);
+	tcase_add_test(tc, ipi_comes_back_as_sent);
+	tcase_add_test(tc, ipi_out_of_range_is_refused);
+	tcase_add_test(tc, route_is_checked);
+	tcase_add_test(tc, io_access_has_a_size_that_exists_and_does_not_wrap);
+	tcase_add_test(tc, stop_carries_its_text_cut_and_printable);
+	tcase_add_test(tc, stop_with_text_that_would_harm_a_terminal_is_refused);
+	tcase_add_test(tc, tsc_set_is_checked);
+	tcase_add_test(tc, facts_come_back_as_sent);
+	tcase_add_test(tc, facts_whose_length_does_not_fit_their_count_are_refused);
+	tcase_add_test(tc, facts_of_another_version_are_told_apart);
+	tcase_add_test(tc, machine_comes_back_as_sent);
+	tcase_add_test(tc, machine_that_cannot_be_is_refused);
+	tcase_add_test(tc, stats_longer_than_known_are_cut_and_shorter_zeroed);
+	suite_add_tcase(s, tc);
+
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
