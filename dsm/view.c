@@ -285,14 +285,14 @@ static int punch(struct view *view, rpn_t page, uint64_t len)
 	return 0;
 }
 
-/* Fills [page, page + len) of holes. The kernel copies page by page and says how far it came. */
-static int copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t len, bool writable)
+/* Fills [page, page + len) of holes. The kernel copies page by page and says how far it came. -EEXIST is not logged. */
+static int copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t len, bool writable, bool wake)
 {
 	struct uffdio_copy copy = {
 		.dst = guest_addr(view, page),
 		.src = (uint64_t)(uintptr_t)bytes,
 		.len = len,
-		.mode = writable ? 0 : UFFDIO_COPY_MODE_WP,
+		.mode = (writable ? 0 : UFFDIO_COPY_MODE_WP) | (wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE),
 	};
 
 	while (copy.len) {
@@ -300,7 +300,7 @@ static int copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t
 		if (ioctl(view->uffd[view_shard(view, page)], UFFDIO_COPY, &copy) == 0)
 			return 0;
 		if (errno != EAGAIN)
-			return fault_error("installing", page, errno);
+			return errno == EEXIST ? -EEXIST : fault_error("installing", page, errno);
 		if (copy.copy > 0) {
 			copy.dst += (uint64_t)copy.copy;
 			copy.src += (uint64_t)copy.copy;
@@ -341,17 +341,33 @@ int view_split(struct view *view, rpn_t first)
 		while (i + n < BLOCK_PAGES && !all_zero(aside + (i + n) * PAGE_BYTES, PAGE_BYTES))
 			n++;
 		if (n)
-			rc = copy_in(view, first + i, aside + i * PAGE_BYTES, n * PAGE_BYTES, true);
+			rc = copy_in(view, first + i, aside + i * PAGE_BYTES, n * PAGE_BYTES, true, true);
 		i += n ? n : 1;
 	}
 	return rc;
 }
 
-int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable)
+int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake)
+{
+	static const uint8_t zeros[PAGE_BYTES];
+	int rc = copy_in(view, page, bytes ? bytes : zeros, PAGE_BYTES, writable, wake);
+
+	return rc == -EEXIST ? fault_error("installing", page, EEXIST) : rc;
+}
+
+int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 {
 	static const uint8_t zeros[PAGE_BYTES];
 
-	return copy_in(view, page, bytes ? bytes : zeros, PAGE_BYTES, writable);
+	if (protected_page)
+		return writable ? view_unprotect(view, page) : view_wake(view, page);
+	int rc = copy_in(view, page, zeros, PAGE_BYTES, writable, true);
+	return rc == -EEXIST ? view_wake(view, page) : rc;
+}
+
+bool view_is_zero(const struct view *view, rpn_t page)
+{
+	return all_zero(view_bytes(view, page), PAGE_BYTES);
 }
 
 int view_protect(struct view *view, rpn_t page)

@@ -51,8 +51,13 @@ CHECKED int view_register(struct view *view, rpn_t first, uint64_t pages);
  * can be punched out alone. vCPUs may run meanwhile; what they touch waits. Afterwards every page has the right WRITE. */
 CHECKED int view_split(struct view *view, rpn_t first);
 
-/* Fills a hole with the PAGE_BYTES at `bytes` (NULL: zeros) and wakes who waits for it. */
-CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable);
+/* Fills a hole with the PAGE_BYTES at `bytes` (NULL: zeros). `wake`: who waits for the page tries again. */
+CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake);
+/* Answers a fault on a page whose right suffices already: fills a hole with zeros, or takes a protection off that the fault
+ * met (`protected_page`), or only wakes if it is settled by now. */
+CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protected_page);
+/* True if the page's bytes are all zero. As view_bytes. */
+bool view_is_zero(const struct view *view, rpn_t page);
 CHECKED int view_protect(struct view *view, rpn_t page);   /* WRITE -> READ; returns when no vCPU can write any more */
 CHECKED int view_unprotect(struct view *view, rpn_t page); /* READ -> WRITE, wakes */
 CHECKED int view_drop(struct view *view, rpn_t page);      /* -> NONE: returns when no vCPU can read any more */

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Distributed shared memory of one node: guest RAM of the whole machine as this node sees it.
+ *
+ *      vCPU faults --> userfaultfd --> shard thread --> proto step --> messages to home, owner, sharers
+ *                                          ^                                |
+ *                  page installed, woken --+---------- DATA, GRANT, ACK <---+
+ *
+ * A shard is one thread, one userfaultfd and one lane of the fabric; every 2 MiB block belongs to one shard, so the state of a
+ * page is touched by one thread only and needs no lock. A shard thread never touches the guest view (D5), never waits for
+ * another node, allocates nothing.
+ *
+ * dsm does not know vCPUs: who faults is only a thread asleep. With one node there are no shards: plain memory.
+ *
+ * dsm_new .. dsm_start .. dsm_stop .. [dsm_reset .. dsm_start ..] dsm_free, all by the thread that controls the machine.
+ */
+#ifndef DSM_DSM_H
+#define DSM_DSM_H
+
+#include "dsm/stats.h"
+#include "dsm/view.h"
+#include "net/net.h"
+
+#define DSM_REQUEST_TIMEOUT_NS (10 * NS_PER_SEC)
+
+/* What the machine must know of; called once, by a shard thread; returns at once. The shard stops serving: so must the VM. */
+struct dsm_sink {
+	void (*failed)(struct dsm_sink *sink, const char *why);
+	void (*lost)(struct dsm_sink *sink, node_t peer, const char *why);
+};
+
+struct dsm_config {
+	node_t self, nodes;
+	const rpn_t *node_first; /* node n is home of [node_first[n], node_first[n+1]): nodes + 1 entries, copied; whole blocks */
+	unsigned shards;	 /* [1, SHARDS_MAX]; ignored with one node */
+	struct net_lane **lane;	 /* [shards], taken over by dsm_new whatever it returns; ignored with one node */
+	uint64_t poll_ns;	 /* how long a shard polls before it sleeps */
+	struct dsm_sink *sink;
+};
+
+struct dsm;
+
+/* -errno, logged. */
+CHECKED int dsm_new(const struct dsm_config *config, struct dsm **out);
+void dsm_free(struct dsm *dsm);
+
+CHECKED int dsm_start(struct dsm *dsm);
+void dsm_stop(struct dsm *dsm); /* joins the threads; faults wait until dsm_start */
+/* All RAM becomes zero and goes home. Stopped; no vCPU of any node runs. Messages of older epochs are dropped from now on. */
+CHECKED int dsm_reset(struct dsm *dsm, uint16_t epoch);
+
+/* The guest view: page p at dsm_ram() + p * PAGE_BYTES. */
+uint8_t *dsm_ram(const struct dsm *dsm);
+
+/* Any thread; counters are of slightly different moments. */
+void dsm_stats(const struct dsm *dsm, struct dsm_stats *out);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What dsm counts on one node: plain numbers, summed over its shards, and how they travel to the leader (little-endian
+ * u64 in this order, then the hottest pages as pairs of page and count; WIRE_STATS).
+ *
+ * Latencies are in a histogram of powers of two nanoseconds: bucket i counts [2^i, 2^(i+1)).
+ */
+#ifndef DSM_STATS_H
+#define DSM_STATS_H
+
+#include "base/types.h"
+
+#define DSM_HISTOGRAM 40
+#define DSM_HOTTEST   32
+
+/* name, what a person reads. The order is the wire's. */
+#define DSM_COUNTERS(X)                                                                                                                    \
+	X(faults_read, "read faults")                                                                                                      \
+	X(faults_write, "write faults")                                                                                                    \
+	X(faults_upgrade, "write faults on a read-only copy")                                                                              \
+	X(faults_local, "faults settled here")                                                                                             \
+	X(requests, "requests to a home")                                                                                                  \
+	X(served, "requests served as home")                                                                                               \
+	X(pages_in, "pages received")                                                                                                      \
+	X(pages_in_zero, "zero pages received, without data")                                                                              \
+	X(pages_out, "pages sent")                                                                                                         \
+	X(pages_out_zero, "zero pages sent, without data")                                                                                 \
+	X(upgrades, "upgrades without data")                                                                                               \
+	X(invalidations, "copies invalidated")                                                                                             \
+	X(messages_out, "messages sent")                                                                                                   \
+	X(messages_in, "messages received")                                                                                                \
+	X(bytes_out, "bytes sent")                                                                                                         \
+	X(splits, "private blocks split")                                                                                                  \
+	X(stale, "stale messages")                                                                                                         \
+	X(metadata_bytes, "bytes of bookkeeping")                                                                                          \
+	X(ram_bytes, "bytes of guest RAM here")
+
+struct dsm_stats {
+#define FIELD(name, text) uint64_t name;
+	DSM_COUNTERS(FIELD)
+#undef FIELD
+	uint64_t read_ns[DSM_HISTOGRAM];  /* fault to page, read */
+	uint64_t write_ns[DSM_HISTOGRAM]; /* fault to page, write and upgrade */
+	struct dsm_hot {
+		uint64_t page; /* rpn */
+		uint64_t transactions;
+	} hot[DSM_HOTTEST]; /* of the pages whose home this is, most first; transactions 0: no more */
+};
+
+_Static_assert(sizeof(struct dsm_stats) % sizeof(uint64_t) == 0, "travels as u64s");
+
+/* The value below which `percent` of the samples lie, ns (upper end of its bucket); 0 without samples. */
+uint64_t dsm_percentile(const uint64_t histogram[DSM_HISTOGRAM], double percent);
+/* Adds b's counters and histograms to a's. The hottest pages of both are merged. */
+void dsm_stats_add(struct dsm_stats *a, const struct dsm_stats *b);
+/* Enters a page into the list if it belongs there. */
+void dsm_stats_hot(struct dsm_stats *stats, uint64_t page, uint64_t transactions);
+
+#endif
