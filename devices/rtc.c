@@ -138,14 +138,14 @@ static void time_show(struct rtc *rtc, int64_t ns)
 /* The offset from the registers; subsecond_ns of the second have passed. */
 static void time_take(struct rtc *rtc, int64_t subsecond_ns)
 {
+	int year = decode(rtc, rtc->cmos[REG_CENTURY]) * 100 + decode(rtc, rtc->cmos[REG_YEAR]);
 	struct tm tm = {
 		.tm_sec = decode(rtc, rtc->cmos[REG_SECOND]),
 		.tm_min = decode(rtc, rtc->cmos[REG_MINUTE]),
 		.tm_hour = decode_hour(rtc, rtc->cmos[REG_HOUR]),
 		.tm_mday = decode(rtc, rtc->cmos[REG_DAY]),
 		.tm_mon = decode(rtc, rtc->cmos[REG_MONTH]) - 1,
-		/* At most 200 centuries from the guest; the clock's nanoseconds hold 292 years. */
-		.tm_year = MIN(decode(rtc, rtc->cmos[REG_CENTURY]) * 100 + decode(rtc, rtc->cmos[REG_YEAR]), 2200) - 1900,
+		.tm_year = MIN(MAX(year, 1900), 2200) - 1900, /* what nanoseconds in 64 bits hold, with room for odd months */
 	};
 	int64_t ns = (int64_t)timegm(&tm) * SEC_NS + subsecond_ns;
 
@@ -218,9 +218,9 @@ static int64_t next_alarm(const struct rtc *rtc, int64_t after)
 
 static int64_t next_periodic(const struct rtc *rtc, int64_t after)
 {
-	int shift = periodic_shift(rtc);
+	int64_t period = (int64_t)1 << periodic_shift(rtc);
 
-	return shift ? ticks_to_ns(((ns_to_ticks(after) >> shift) + 1) << shift) : NEVER;
+	return period > 1 ? ticks_to_ns((floor_div(ns_to_ticks(after), period) + 1) * period) : NEVER;
 }
 
 /* Raises the flags due by now, moves the line, and arms the timer for the next flag that would interrupt. Every entry into
