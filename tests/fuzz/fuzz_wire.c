@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Any bytes as a header or a payload: never a fault, and what is accepted is in its documented range and encodes to
+ * the same bytes again. The first byte of the input chooses what the rest is decoded as.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz.h"
+#include "net/wire.h"
+
+#define REQUIRE(x)               \
+	do {                     \
+		if (!(x))        \
+			abort(); \
+	} while (0)
+
+static void header(const uint8_t *data, size_t size)
+{
+	uint8_t bytes[WIRE_HDR_BYTES], again[WIRE_HDR_BYTES];
+	struct wire_hdr hdr;
+
+	if (size < sizeof(bytes))
+		return;
+	memcpy(bytes, data, sizeof(bytes));
+	for (int lane = 0; lane < 2; lane++) {
+		if (wire_hdr_decode(bytes, (enum wire_lane)lane, &hdr))
+			continue;
+		REQUIRE(hdr.len <= (lane == WIRE_LANE_DSM ? WIRE_DSM_PAYLOAD_MAX : WIRE_PAYLOAD_MAX));
+		REQUIRE(hdr.node < NODES_MAX && hdr.acks <= NODES_MAX);
+		REQUIRE(strcmp(wire_type_name(hdr.type), "?") != 0);
+		wire_hdr_encode(&hdr, again);
+		REQUIRE(memcmp(bytes, again, sizeof(bytes)) == 0);
+	}
+}
+
+static void text(const char *at, size_t size)
+{
+	REQUIRE(memchr(at, 0, size));
+	for (; *at; at++)
+		REQUIRE(*at >= ' ' && *at <= '~');
+}
+
+/* A machine is longer than the inputs that libFuzzer makes of its own: the input is its beginning, the rest zero, and
+ * the length, unless the input is that long, the one that the number of entries asks for. */
+static void machine(const uint8_t *data, size_t size)
+{
+	const size_t fixed = offsetof(struct wire_machine, cpuid);
+	struct wire_machine sent = {0}, m;
+	uint64_t vcpus = 0;
+
+	memcpy(&sent, data, MIN(size, sizeof(sent)));
+	if (size < fixed)
+		size = fixed + MIN(sent.n_cpuid, WIRE_CPUID_MAX) * sizeof(struct wire_cpuid);
+	if (size > sizeof(sent) || wire_machine_decode((const uint8_t *)&sent, size, &m))
+		return;
+	REQUIRE(wire_machine_bytes(&m) == size && memcmp(&m, &sent, size) == 0);
+	REQUIRE(m.n_nodes >= 1 && m.n_nodes <= NODES_MAX && m.self < m.n_nodes && m.n_cpuid <= WIRE_CPUID_MAX);
+	for (node_t i = 0; i < m.n_nodes; i++) {
+		vcpus += m.node[i].vcpus;
+		text(m.node[i].host, sizeof(m.node[i].host));
+	}
+	REQUIRE(vcpus >= 1 && vcpus <= VCPUS_MAX);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct wire_facts facts;
+	struct wire_ipi ipi;
+	struct wire_route route;
+	struct wire_io io;
+	struct wire_tsc tsc;
+	struct wire_tsc_set set;
+	struct wire_stop stop;
+	uint64_t counters[8];
+	size_t n;
+
+	if (size == 0)
+		return 0;
+	size--;
+	switch (*data++ % 10) {
+	case 0:
+		header(data, size);
+		break;
+	case 1:
+		if (wire_ipi_decode(data, size, &ipi) == 0)
+			REQUIRE(ipi.mode <= 7 && ipi.mode != 3);
+		break;
+	case 2:
+		if (wire_route_decode(data, size, &route) == 0)
+			REQUIRE(route.vcpu < VCPUS_MAX);
+		break;
+	case 3:
+		if (wire_io_decode(data, size, &io) == 0)
+			REQUIRE(io.len <= 8 && io.addr + (io.len - 1) >= io.addr && (io.mmio || io.addr + io.len <= 0x10000));
+		break;
+	case 4:
+		if (wire_tsc_decode(data, size, &tsc) == 0)
+			REQUIRE(size == sizeof(tsc));
+		break;
+	case 5:
+		if (wire_tsc_set_decode(data, size, &set) == 0)
+			REQUIRE(set.khz != 0);
+		break;
+	case 6:
+		if (wire_stop_decode(data, size, &stop) == 0)
+			text(stop.text, sizeof(stop.text));
+		break;
+	case 7:
+		if (wire_facts_decode(data, size, &facts) == 0)
+			REQUIRE(wire_facts_bytes(&facts) == size && memcmp(&facts, data, size) == 0);
+		break;
+	case 8:
+		machine(data, size);
+		break;
+	case 9:
+		if (wire_stats_decode(data, size, counters, 8, &n) == 0)
+			REQUIRE(n == size / 8);
+		break;
+	}
+	return 0;
+}
