@@ -92,8 +92,9 @@ static bool msg_role_right(const struct proto_ctx *ctx, const struct proto_msg *
 	case PROTO_INV:
 		return by_home && !for_us;
 	case PROTO_GRANT:
-	case PROTO_LOST:
 		return by_home && for_us;
+	case PROTO_LOST:
+		return by_home;
 	default: /* ACK, DATA */
 		return for_us && msg->from != ctx->self;
 	}
@@ -183,7 +184,7 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
 	bool write = msg->type == PROTO_REQ_WRITE;
 
 	if (dir->lost) {
-		struct proto_msg lost = {.epoch = ctx->epoch, .seq = dir->seq, .requester = msg->from};
+		struct proto_msg lost = {.epoch = ctx->epoch, .seq = dir->seq};
 
 		add_send(out, from, &lost, PROTO_LOST);
 		return PROTO_GONE;

@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Exhaustive walk of the coherence protocol: the functions of dsm/proto.c themselves, every order of everything.
+ *
+ * A state is one or two pages on two or three nodes: directory, caches, what the guest view shows, whose bytes are the last
+ * writer's, actions still to execute, and the messages in flight as a multiset (so: any order of delivery). Moves: a fault at
+ * any node at any time, a guest write where the view is writable, one message delivered, ONE action executed (another node's
+ * moves and guest writes come between any two), in the runs named "loss" also the death of any one node at any moment.
+ *
+ * Bounded by construction: a node has one request a page in flight, and what is absolute is made relative: transaction numbers
+ * to the directory's (which sits at 2^30 - 1, so that each transaction wraps), bytes to "the last writer's or older".
+ *
+ * Checked in each state: D1, D2, D3, D4, D6, D7, the right and the view agree, a directory at rest knows who holds what, three
+ * hops, nobody honest is called a peer fault, whoever is no longer pending was woken or failed. Progress: each delivery and
+ * action lowers a rank (so all of them end, no livelock), and where none is left nothing waits (no deadlock).
+ *
+ * Then the walk proves that it can fail: mutations break the rules here, in the harness, and each must be found.
+ * Exit 0: all as expected. 1: a state that breaks an invariant (its trace is printed), or a mutation not found.
+ */
+#include <stdarg.h>
+
+#include "base/clock.h"
+#include "tests/model/proto_world.h"
+
+enum mutation {
+	MUT_NONE,
+	MUT_DROP_INV,
+	MUT_DROP_DONE,
+	MUT_SKIP_PROTECT,
+	MUT_SKIP_UNMAP,
+	MUT_LOAD_FIRST,
+	MUT_SEND_FIRST,
+	MUT_WRITE_EARLY,
+	MUT_ACKS_SHORT,
+	MUT_DATA_TWICE,
+	MUT_OLD_BYTES,
+	MUT_NO_WAKE,
+	MUT_HOME_NOT_TOLD,
+	MUT_END
+};
+
+static const char *const mutation_names[MUT_END] = {
+	[MUT_DROP_INV] = "an INV vanishes",
+	[MUT_DROP_DONE] = "a DONE vanishes",
+	[MUT_SKIP_PROTECT] = "PROTECT is skipped",
+	[MUT_SKIP_UNMAP] = "UNMAP is skipped",
+	[MUT_LOAD_FIRST] = "LOAD before PROTECT",
+	[MUT_SEND_FIRST] = "SEND before UNMAP",
+	[MUT_WRITE_EARLY] = "writable before the last ACK",
+	[MUT_ACKS_SHORT] = "one ACK too few is asked for",
+	[MUT_DATA_TWICE] = "DATA is doubled",
+	[MUT_OLD_BYTES] = "DATA carries old bytes",
+	[MUT_NO_WAKE] = "the end of a request wakes nobody",
+	[MUT_HOME_NOT_TOLD] = "the home never hears of a lost node",
+};
+
+struct run {
+	const char *name;
+	node_t nodes;
+	uint32_t pages;
+	uint32_t faults; /* 0: any number */
+	bool loss;
+	enum mutation mutation;
+};
+
+struct walk {
+	const struct run *run;
+	struct seen seen;
+	uint64_t transitions;
+	uint32_t now; /* the world being expanded */
+	char broken[160];
+};
+
+static void broken(struct walk *walk, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void broken(struct walk *walk, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (walk->broken[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(walk->broken, sizeof(walk->broken), fmt, ap);
+	va_end(ap);
+}
+
+static struct proto_ctx ctx_of(const struct walk *walk, uint32_t page, node_t self)
+{
+	return (struct proto_ctx){.self = self, .home = page, .nodes = walk->run->nodes, .epoch = EPOCH};
+}
+
+static void print_trace(const struct walk *walk, uint32_t index)
+{
+	struct world world;
+
+	if (walk->seen.one[index].depth)
+		print_trace(walk, walk->seen.one[index].parent);
+	seen_get(&walk->seen, index, walk->run->nodes, walk->run->pages, &world);
+	printf("  %u:\n", walk->seen.one[index].depth);
+	world_print(&world, walk->run->nodes, walk->run->pages);
+}
+
+/* ---- What is checked ---- */
+
+/* On the critical path: at most three. */
+static int hop(uint8_t type)
+{
+	switch (type) {
+	case PROTO_REQ_READ:
+	case PROTO_REQ_WRITE:
+	case PROTO_DONE: /* of the transaction before: stands for the request it lets in */
+		return 1;
+	case PROTO_FWD_READ:
+	case PROTO_FWD_WRITE:
+	case PROTO_INV:
+	case PROTO_GRANT:
+		return 2;
+	case PROTO_DATA:
+	case PROTO_ACK:
+		return 3;
+	default:
+		return 0;
+	}
+}
+
+static void check_hops(struct walk *walk, const struct proto_event *cause, const struct proto_actions *out)
+{
+	int before = cause->type == PROTO_EV_MSG ? hop(cause->msg.type) : 0;
+
+	for (uint32_t i = 0; i < out->n; i++) {
+		uint8_t type = out->action[i].msg.type;
+
+		if (out->action[i].type == PROTO_SEND && type != PROTO_DONE && type != PROTO_LOST && hop(type) != before + 1)
+			broken(walk, "three hops: %s makes %s", proto_msg_name(cause->msg.type), proto_msg_name(type));
+	}
+}
+
+static bool wakes(const struct proto_actions *out)
+{
+	for (uint32_t i = 0; i < out->n; i++)
+		if (out->action[i].type == PROTO_UPGRADE || out->action[i].type == PROTO_FAIL ||
+		    (out->action[i].type == PROTO_INSTALL && out->action[i].wake))
+			return true;
+	return false;
+}
+
+static void check_world(struct walk *walk, const struct world *world)
+{
+	for (uint32_t i = 0; i < walk->run->pages; i++) {
+		const struct page *page = &world->page[i];
+		unsigned writers = 0, readers = 0, holders = 0;
+
+		for (node_t n = 0; n < walk->run->nodes; n++) {
+			const struct place *p = &page->at[n];
+
+			writers += p->view == PROTO_WRITE;
+			readers += p->view == PROTO_READ;
+			holders |= (unsigned)(p->view != PROTO_NONE) << n;
+			if (p->view != PROTO_NONE && p->bytes != BYTES_LAST)
+				broken(walk, "D2: node %u can read bytes that are not the last writer's", n);
+			if (!p->todos && p->view != p->cache.right)
+				broken(walk, "the view of node %u does not show its right", n);
+		}
+		if (writers > 1 || (writers && readers))
+			broken(walk, "D1: %u writable and %u read-only copies", writers, readers);
+		if (world->dead || page->dir.busy)
+			continue;
+		if (page->dir.copyset != holders || (page->dir.mode == PROTO_EXCL) != (writers == 1))
+			broken(walk, "a directory at rest is wrong about who holds the page");
+	}
+}
+
+/* D7: a message of an old epoch changes nothing; an INV is answered. */
+static void check_stale(struct walk *walk, const struct world *world)
+{
+	for (node_t n = 0; n < walk->run->nodes; n++) {
+		struct proto_ctx ctx = ctx_of(walk, 0, n);
+		struct proto_event ev = {.type = PROTO_EV_MSG, .msg = {.epoch = EPOCH - 1, .from = (n + 1) % walk->run->nodes}};
+		struct proto_dir dir = world->page[0].dir;
+		struct proto_cache cache = world->page[0].at[n].cache;
+		struct proto_actions out;
+
+		for (ev.msg.type = PROTO_REQ_READ; ev.msg.type < PROTO_MSG_END; ev.msg.type++) {
+			bool data = ev.msg.type == PROTO_DATA, inv = ev.msg.type == PROTO_INV;
+
+			ev.msg.right = data ? PROTO_WRITE : 0;
+			ev.msg.flags = data ? PROTO_ZERO : 0;
+			if (proto_cache_step(&cache, &ctx, &ev, &out) != PROTO_STALE || out.n != inv)
+				broken(walk, "D7: an old %s at the cache", proto_msg_name(ev.msg.type));
+			if (n == 0 && (proto_dir_step(&dir, &ctx, &ev, &out) != PROTO_STALE || out.n != inv))
+				broken(walk, "D7: an old %s at the directory", proto_msg_name(ev.msg.type));
+		}
+		if (memcmp(&dir, &world->page[0].dir, sizeof(dir)) || memcmp(&cache, &world->page[0].at[n].cache, sizeof(cache)))
+			broken(walk, "D7: an old message changed the state");
+	}
+}
+
+/* Falls with each delivery and each action. The faults, guest writes and deaths that raise it are the environment's. */
+static uint32_t rank(const struct walk *walk, const struct world *world)
+{
+	static const uint8_t of_msg[PROTO_MSG_END] = {
+		[PROTO_REQ_READ] = 64, [PROTO_REQ_WRITE] = 64, [PROTO_FWD_READ] = 8, [PROTO_FWD_WRITE] = 8, [PROTO_INV] = 6,
+		[PROTO_ACK] = 2,       [PROTO_DATA] = 3,       [PROTO_GRANT] = 3,    [PROTO_DONE] = 1,      [PROTO_LOST] = 2,
+	};
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < walk->run->pages; i++) {
+		const struct page *page = &world->page[i];
+
+		sum += 60u * (uint32_t)__builtin_popcountll(page->dir.wait_read | page->dir.wait_write);
+		for (uint32_t f = 0; f < page->flights; f++)
+			sum += of_msg[page->flight[f].msg.type];
+		for (node_t n = 0; n < walk->run->nodes; n++) {
+			const struct place *p = &page->at[n];
+
+			sum += p->cache.pending ? 8 : 0;
+			for (uint32_t t = 0; t < p->todos; t++) {
+				const struct proto_action *a = &p->todo[t].action;
+
+				sum += 1u +
+				       (a->type == PROTO_SEND ? of_msg[a->msg.type] * (uint32_t)__builtin_popcountll(a->to) : 0);
+			}
+		}
+	}
+	if (world->dead)
+		sum += 100u * (walk->run->nodes - 1 - (uint32_t)__builtin_popcount(world->told));
+	return sum;
+}
+
+static void check_end(struct walk *walk, const struct world *world)
+{
+	for (uint32_t i = 0; i < walk->run->pages; i++) {
+		const struct page *page = &world->page[i];
+
+		if (page->dir.busy || page->dir.wait_read || page->dir.wait_write)
+			broken(walk, "deadlock: the directory waits for a message that nobody will send");
+		for (node_t n = 0; n < walk->run->nodes; n++)
+			if (page->at[n].cache.pending)
+				broken(walk, "deadlock: node %u waits for an answer that nobody will send", n);
+	}
+}
+
+/* ---- Moves ---- */
+
+static void settle(struct walk *walk, const struct world *before, struct world *after, bool progress)
+{
+	walk->transitions++;
+	for (uint32_t i = 0; i < walk->run->pages; i++) {
+		/* One transaction at a time: but for requests, everything in flight is of the one that runs. */
+		const struct page *page = &after->page[i];
+
+		for (uint32_t f = 0; f < page->flights; f++)
+			if (page->flight[f].msg.type > PROTO_REQ_WRITE && page->flight[f].msg.seq != page->dir.seq)
+				broken(walk, "a message of an old transaction is still in flight");
+	}
+	if (progress && walk->run->mutation != MUT_DATA_TWICE && rank(walk, after) >= rank(walk, before))
+		broken(walk, "livelock: a step that does not lower the rank");
+	check_world(walk, after);
+	seen_add(&walk->seen, after, walk->run->nodes, walk->run->pages, walk->now);
+}
+
+static void fly(struct walk *walk, const struct world *world, struct page *page, const struct proto_action *action, node_t from,
+		uint8_t bytes)
+{
+	enum mutation mutation = walk->run->mutation;
+	uint32_t copies = mutation == MUT_DATA_TWICE && action->msg.type == PROTO_DATA ? 2 : 1;
+
+	if ((mutation == MUT_DROP_INV && action->msg.type == PROTO_INV) ||
+	    (mutation == MUT_DROP_DONE && action->msg.type == PROTO_DONE))
+		return;
+	for (node_t to = 0; to < walk->run->nodes; to++) {
+		if (!(action->to >> to & 1) || world->dead == to + 1)
+			continue;
+		for (uint32_t i = 0; i < copies; i++) {
+			struct flight *f = &page->flight[page->flights];
+
+			if (page->flights + 1 >= FLIGHT) {
+				broken(walk, "more messages in flight than a page can have");
+				return;
+			}
+			page->flights++;
+			*f = (struct flight){.msg = action->msg, .to = to};
+			f->msg.from = from;
+			if (action->with_data) {
+				f->msg.flags = PROTO_HAS_DATA;
+				f->bytes = mutation == MUT_OLD_BYTES ? BYTES_OLD : bytes;
+			}
+			if (mutation == MUT_ACKS_SHORT && f->msg.acks && f->msg.type != PROTO_FWD_WRITE)
+				f->msg.acks--;
+			if (f->msg.epoch != EPOCH)
+				broken(walk, "D7: a message without the epoch");
+		}
+	}
+}
+
+static void dir_event(struct walk *walk, struct world *world, uint32_t i, const struct proto_event *ev)
+{
+	struct proto_ctx ctx = ctx_of(walk, i, i);
+	struct page *page = &world->page[i];
+	struct proto_actions out;
+	enum proto_verdict verdict = proto_dir_step(&page->dir, &ctx, ev, &out);
+
+	if (verdict != PROTO_OK && !(verdict == PROTO_GONE && world->dead))
+		broken(walk, "honest %s from %u is called %s by the directory", proto_msg_name(ev->msg.type), ev->msg.from,
+		       proto_verdict_name(verdict));
+	check_hops(walk, ev, &out);
+	for (uint32_t a = 0; a < out.n; a++) {
+		if (out.action[a].type != PROTO_SEND)
+			broken(walk, "the directory touches the page");
+		fly(walk, world, page, &out.action[a], i, BYTES_NONE);
+	}
+}
+
+static void cache_event(struct walk *walk, struct world *world, uint32_t i, node_t n, const struct proto_event *ev, uint8_t bytes)
+{
+	struct proto_ctx ctx = ctx_of(walk, i, n);
+	struct place *p = &world->page[i].at[n];
+	bool was_pending = p->cache.pending;
+	struct proto_actions out;
+	enum proto_verdict verdict = proto_cache_step(&p->cache, &ctx, ev, &out);
+	struct proto_action swap;
+
+	if (verdict != PROTO_OK && !(verdict == PROTO_GONE && world->dead))
+		broken(walk, "honest %s from %u is called %s by the cache", proto_msg_name(ev->msg.type), ev->msg.from,
+		       proto_verdict_name(verdict));
+	check_hops(walk, ev, &out);
+	if (ev->type == PROTO_EV_MSG && ev->msg.type == PROTO_INV && verdict == PROTO_OK &&
+	    (p->cache.right != PROTO_NONE || !out.n || out.action[out.n - 1].msg.type != PROTO_ACK ||
+	     out.action[out.n - 1].to != 1u << ev->msg.requester))
+		broken(walk, "D6: an INV is not obeyed and answered at once");
+	if (walk->run->mutation == MUT_NO_WAKE)
+		for (uint32_t a = 0; a < out.n; a++)
+			out.action[a].wake = false;
+	if (was_pending && !p->cache.pending && !wakes(&out))
+		broken(walk, "the threads of node %u sleep for ever", n);
+	for (uint32_t a = 0; a + 1 < out.n; a++) {
+		if ((walk->run->mutation == MUT_LOAD_FIRST && out.action[a + 1].type == PROTO_LOAD) ||
+		    (walk->run->mutation == MUT_SEND_FIRST && out.action[a].type == PROTO_UNMAP)) {
+			swap = out.action[a];
+			out.action[a] = out.action[a + 1];
+			out.action[a + 1] = swap;
+			break;
+		}
+	}
+	for (uint32_t a = 0; a < out.n; a++)
+		p->todo[p->todos++] =
+			(struct todo){.action = out.action[a], .bytes = out.action[a].type == PROTO_INSTALL ? bytes : 0};
+}
+
+static void execute(struct walk *walk, struct world *world, uint32_t i, node_t n)
+{
+	struct page *page = &world->page[i];
+	struct place *p = &page->at[n];
+	struct todo todo = p->todo[0];
+	enum mutation mutation = walk->run->mutation;
+
+	memmove(&p->todo[0], &p->todo[1], --p->todos * sizeof(p->todo[0]));
+	switch (todo.action.type) {
+	case PROTO_PROTECT:
+		if (mutation != MUT_SKIP_PROTECT)
+			p->view = PROTO_READ;
+		break;
+	case PROTO_LOAD:
+		if (p->view == PROTO_WRITE)
+			broken(walk, "D4: node %u reads bytes to send while its guest can write", n);
+		if (p->bytes == BYTES_NONE)
+			broken(walk, "D2: node %u sends a page it has not", n);
+		p->staged = p->bytes;
+		break;
+	case PROTO_UNMAP:
+		if (mutation == MUT_SKIP_UNMAP)
+			break;
+		p->view = PROTO_NONE;
+		p->bytes = BYTES_NONE;
+		break;
+	case PROTO_SEND:
+		fly(walk, world, page, &todo.action, n, p->staged);
+		p->staged = BYTES_NONE;
+		break;
+	case PROTO_INSTALL:
+		if (p->view != PROTO_NONE || p->bytes != BYTES_NONE)
+			broken(walk, "D3: node %u installs over a page that it has", n);
+		p->view = mutation == MUT_WRITE_EARLY ? p->cache.pending : todo.action.right;
+		if (mutation == MUT_WRITE_EARLY && !p->cache.pending)
+			p->view = todo.action.right;
+		p->bytes = todo.bytes;
+		break;
+	case PROTO_UPGRADE:
+		if (p->view != PROTO_READ)
+			broken(walk, "D1: node %u upgrades what is not a read-only page", n);
+		p->view = PROTO_WRITE;
+		break;
+	case PROTO_MAP:
+		if (p->view != todo.action.right)
+			broken(walk, "MAP at node %u for another right than it has", n);
+		break;
+	default: /* WAKE, FAIL: threads are not part of the state, any thread may fault at any time */
+		break;
+	}
+}
+
+static void guest_write(struct world *world, uint32_t i, node_t n)
+{
+	struct page *page = &world->page[i];
+
+	for (node_t other = 0; other < NODES; other++) {
+		struct place *p = &page->at[other];
+
+		p->bytes = p->bytes ? BYTES_OLD : BYTES_NONE;
+		p->staged = p->staged ? BYTES_OLD : BYTES_NONE;
+		for (uint32_t t = 0; t < p->todos; t++)
+			p->todo[t].bytes = p->todo[t].bytes ? BYTES_OLD : BYTES_NONE;
+	}
+	for (uint32_t f = 0; f < page->flights; f++)
+		page->flight[f].bytes = page->flight[f].bytes ? BYTES_OLD : BYTES_NONE;
+	page->at[n].bytes = BYTES_LAST;
+}
+
+static struct flight take(struct page *page, uint32_t f)
+{
+	struct flight flight = page->flight[f];
+
+	page->flight[f] = page->flight[--page->flights];
+	return flight;
+}
+
+/* Deliveries and actions: what the protocol does by itself. Returns whether there was any. */
+static bool expand_progress(struct walk *walk, const struct world *world)
+{
+	struct world next;
+	bool any = false;
+
+	for (uint32_t i = 0; i < walk->run->pages; i++) {
+		for (node_t n = 0; n < walk->run->nodes; n++) {
+			if (!world->page[i].at[n].todos)
+				continue;
+			any = true;
+			next = *world;
+			execute(walk, &next, i, n);
+			settle(walk, world, &next, true);
+		}
+		for (uint32_t f = 0; f < world->page[i].flights; f++) {
+			struct flight flight = world->page[i].flight[f];
+			struct proto_event ev = {.type = PROTO_EV_MSG, .msg = flight.msg};
+
+			if (world->dead == flight.msg.from + 1) { /* what a dead node sent may be lost with it */
+				any = true;
+				next = *world;
+				take(&next.page[i], f);
+				settle(walk, world, &next, true);
+			}
+			if (world->page[i].at[flight.to].todos)
+				continue;
+			any = true;
+			for (uint32_t hint = 0; hint <= (flight.msg.type == PROTO_REQ_READ); hint++) {
+				next = *world;
+				take(&next.page[i], f);
+				ev.untouched = hint;
+				if (proto_msg_for_dir(flight.msg.type))
+					dir_event(walk, &next, i, &ev);
+				else
+					cache_event(walk, &next, i, flight.to, &ev, flight.bytes);
+				settle(walk, world, &next, true);
+			}
+		}
+	}
+	return any;
+}
+
+static bool expand_told(struct walk *walk, const struct world *world)
+{
+	struct world next;
+	bool any = false;
+
+	for (node_t n = 0; world->dead && n < walk->run->nodes; n++) {
+		struct proto_event ev = {.type = PROTO_EV_PEER_LOST, .peer = world->dead - 1u};
+
+		if (world->dead == n + 1 || world->told >> n & 1)
+			continue;
+		if (walk->run->mutation == MUT_HOME_NOT_TOLD && n == 0)
+			continue;
+		if (world->page[0].at[n].todos)
+			continue;
+		any = true;
+		next = *world;
+		next.told |= (uint8_t)(1u << n);
+		for (uint32_t f = next.page[0].flights; f-- > 0;)
+			if (next.page[0].flight[f].to == n && next.page[0].flight[f].msg.from == ev.peer)
+				take(&next.page[0], f);
+		if (n == 0)
+			dir_event(walk, &next, 0, &ev);
+		cache_event(walk, &next, 0, n, &ev, BYTES_NONE);
+		settle(walk, world, &next, true);
+	}
+	return any;
+}
+
+static void expand_death(struct walk *walk, const struct world *world)
+{
+	for (node_t n = 0; n < walk->run->nodes; n++) {
+		struct world next = *world;
+		struct page *page = &next.page[0];
+
+		next.dead = (uint8_t)(n + 1);
+		page->at[n] = (struct place){0};
+		if (n == 0)
+			page->dir = (struct proto_dir){.copyset = 1, .seq = SEQ_BASE};
+		for (uint32_t f = page->flights; f-- > 0;)
+			if (page->flight[f].to == n)
+				take(page, f);
+		settle(walk, world, &next, false);
+	}
+}
+
+static void expand_guest(struct walk *walk, const struct world *world)
+{
+	struct world next;
+
+	for (uint32_t i = 0; i < walk->run->pages; i++) {
+		for (node_t n = 0; n < walk->run->nodes; n++) {
+			const struct place *p = &world->page[i].at[n];
+
+			if (world->dead == n + 1)
+				continue;
+			if (p->view == PROTO_WRITE) {
+				next = *world;
+				guest_write(&next, i, n);
+				settle(walk, world, &next, false);
+			}
+			if (p->todos || (walk->run->faults && !world->faults))
+				continue;
+			for (uint8_t type = PROTO_EV_FAULT_READ; type <= PROTO_EV_FAULT_WRITE; type++) {
+				struct proto_event ev = {.type = type};
+
+				next = *world;
+				next.faults -= walk->run->faults ? 1 : 0;
+				cache_event(walk, &next, i, n, &ev, BYTES_NONE);
+				settle(walk, world, &next, false);
+			}
+		}
+	}
+}
+
+/* Walks everything reachable. True: nothing broken. */
+static bool walk_all(struct walk *walk, const struct run *run)
+{
+	struct world world = {.faults = run->faults};
+
+	*walk = (struct walk){.run = run};
+	for (uint32_t i = 0; i < run->pages; i++) {
+		for (node_t n = 0; n < run->nodes; n++) {
+			struct proto_ctx ctx = ctx_of(walk, i, n);
+
+			proto_cache_init(&world.page[i].at[n].cache, &ctx);
+			if (n == i)
+				proto_dir_init(&world.page[i].dir, &ctx);
+		}
+		world.page[i].dir.seq = SEQ_BASE;
+		world.page[i].at[i].view = PROTO_WRITE;
+		world.page[i].at[i].bytes = BYTES_LAST;
+	}
+	seen_add(&walk->seen, &world, run->nodes, run->pages, 0);
+	for (walk->now = 0; walk->now < walk->seen.n && !walk->broken[0]; walk->now++) {
+		bool any;
+
+		seen_get(&walk->seen, walk->now, run->nodes, run->pages, &world);
+		if (run->pages == 1 && !world.dead)
+			check_stale(walk, &world);
+		any = expand_progress(walk, &world);
+		any |= expand_told(walk, &world);
+		if (!any)
+			check_end(walk, &world);
+		if (run->loss && !world.dead)
+			expand_death(walk, &world);
+		expand_guest(walk, &world);
+	}
+	return !walk->broken[0];
+}
+
+static bool run_clean(const struct run *run)
+{
+	uint64_t start = clock_ns();
+	struct walk walk;
+	bool good = walk_all(&walk, run);
+
+	printf("%-44s %9u states %10llu transitions depth %3u %6.1f s  %s\n", run->name, walk.seen.n,
+	       (unsigned long long)walk.transitions, walk.seen.one[walk.seen.n - 1].depth,
+	       (double)(clock_ns() - start) / (double)NS_PER_SEC, good ? "ok" : walk.broken);
+	if (!good) {
+		printf("how it comes to that (then one more move):\n");
+		print_trace(&walk, walk.now - 1);
+	}
+	fflush(stdout);
+	seen_free(&walk.seen);
+	return good;
+}
+
+static bool run_mutated(enum mutation mutation)
+{
+	struct run run = {.name = mutation_names[mutation], .nodes = 3, .pages = 1, .loss = mutation == MUT_HOME_NOT_TOLD};
+	struct walk walk;
+	bool found;
+
+	run.mutation = mutation;
+	found = !walk_all(&walk, &run);
+	printf("mutation: %-34s %s %s (after %u states)\n", run.name, found ? "found:" : "NOT FOUND", walk.broken, walk.seen.n);
+	fflush(stdout);
+	seen_free(&walk.seen);
+	return found;
+}
+
+int main(void)
+{
+	static const struct run runs[] = {
+		{.name = "3 nodes, 1 page", .nodes = 3, .pages = 1},
+		{.name = "3 nodes, 1 page, loss of any node", .nodes = 3, .pages = 1, .loss = true},
+		{.name = "2 nodes, 2 pages of different homes", .nodes = 2, .pages = 2},
+		{.name = "3 nodes, 2 pages, any 4 faults", .nodes = 3, .pages = 2, .faults = 4},
+	};
+	bool good = true;
+
+	for (size_t i = 0; i < ARRAY_SIZE(runs); i++)
+		good &= run_clean(&runs[i]);
+	for (int mutation = MUT_NONE + 1; mutation < MUT_END; mutation++)
+		good &= run_mutated((enum mutation)mutation);
+	return good ? 0 : 1;
+}
