@@ -10,7 +10,7 @@
 #include "topo.h"
 
 #define WORDS_PER_PAGE (PAGE_BYTES / sizeof(uint64_t))
-#define PROGRESS_BYTES (64 * MIB)
+#define PROGRESS_BYTES (256 * MIB)
 
 /* Splitmix's finaliser: cheap, and no two positions of one pass agree. */
 static uint64_t pattern(uint64_t word, uint64_t pass)
