@@ -112,7 +112,7 @@ static int listen_on(const struct addrinfo *ai, int *out)
 int tcp_listen(const char *addr_port, int *fd, uint16_t *bound_port, struct net_why *why)
 {
 	char host[WIRE_HOST_BYTES], text[64];
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr = {0};
 	socklen_t len = sizeof(addr);
 	struct addrinfo *list;
 	uint16_t port;
@@ -255,7 +255,7 @@ static int format_address(const struct sockaddr_storage *addr, socklen_t len, bo
 int tcp_accept(int listen_fd, int timeout_ms, int *fd, char *peer, struct net_why *why)
 {
 	struct pollfd pfd = {.fd = listen_fd, .events = POLLIN};
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr = {0};
 	socklen_t len = sizeof(addr);
 	char text[64];
 	int sock, err, n;

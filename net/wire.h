@@ -104,10 +104,11 @@ struct wire_hdr {
 	uint16_t node; /* the requester; [0, NODES_MAX) */
 };
 
-/* How an interrupt is delivered: the encoding of the ICR (Intel SDM Vol. 3A, 10.6.1). 3 is reserved. */
+/* How an interrupt is delivered: the encoding of the ICR (Intel SDM Vol. 3A, 10.6.1). The guest chooses the mode, also the
+ * reserved 3 by way of the IOAPIC: that is the receiving LAPIC's to ignore, not a reason to lose the peer. */
 struct wire_ipi {
 	uint8_t vector;
-	uint8_t mode;       /* delivery mode [0, 7], not 3 */
+	uint8_t mode;       /* delivery mode [0, 7] */
 	uint8_t level_trig; /* 0 or 1 */
 	uint8_t assert;     /* 0 or 1 */
 	uint32_t reserved;
@@ -130,7 +131,7 @@ struct wire_route {
 struct wire_io {
 	uint64_t addr; /* port, or gpa if mmio */
 	uint64_t data; /* the low `len` bytes count */
-	uint32_t len;  /* bytes: 1, 2, 4; with mmio also 8 */
+	uint32_t len;  /* bytes: 1, 2 or 4; with mmio [1, 8] */
 	uint8_t write; /* 0 or 1 */
 	uint8_t mmio;  /* 0 or 1 */
 	uint16_t reserved;
