@@ -149,6 +149,19 @@ START_TEST(the_bsp_needs_no_sipi_after_init)
 }
 END_TEST
 
+START_TEST(nothing_pending_is_nothing_to_take)
+{
+	struct lapic l = xapic(0), before = l;
+	uint8_t vector = 0x77;
+
+	ck_assert(!lapic_take_init(&l));
+	ck_assert(!lapic_take_sipi(&l, &vector));
+	ck_assert(!lapic_take_nmi(&l));
+	ck_assert_mem_eq(&l, &before, sizeof(l));
+	ck_assert_uint_eq(vector, 0x77);
+}
+END_TEST
+
 START_TEST(one_nmi_is_remembered)
 {
 	struct lapic l = xapic(0);
@@ -355,6 +368,29 @@ START_TEST(lowest_priority_reaches_one_enabled_apic_and_spreads_by_vector)
 }
 END_TEST
 
+START_TEST(destination_255_of_300_vcpus_is_a_broadcast_or_one_of_them)
+{
+	struct apic_route r[300];
+	struct apic_ipi ipi = {.dest = 0xff, .vector = 0x40};
+	struct vcpuset out;
+	unsigned int reached = 0;
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(r); i++)
+		r[i] = route_x2apic(i);
+	vcpuset_clear(&out);
+	apic_resolve(r, ARRAY_SIZE(r), VCPU_NONE, &ipi, &out);
+	for (vcpu_t i = vcpuset_next(&out, 0); i != VCPU_NONE; i = vcpuset_next(&out, i + 1))
+		reached++;
+	ck_assert_uint_eq(reached, ARRAY_SIZE(r));
+
+	ipi.x2apic = true;
+	vcpuset_clear(&out);
+	apic_resolve(r, ARRAY_SIZE(r), VCPU_NONE, &ipi, &out);
+	ck_assert_uint_eq(vcpuset_next(&out, 0), 255);
+	ck_assert_uint_eq(vcpuset_next(&out, 256), VCPU_NONE);
+}
+END_TEST
+
 START_TEST(routes_need_not_be_in_the_order_of_ids)
 {
 	struct apic_route r[2] = {route_x2apic(1), route_x2apic(0)};
@@ -385,6 +421,7 @@ int main(void)
 	tcase_add_test(t, init_then_sipi_starts_a_processor_once);
 	tcase_add_test(t, a_sipi_right_behind_init_is_kept_and_one_before_it_is_not);
 	tcase_add_test(t, the_bsp_needs_no_sipi_after_init);
+	tcase_add_test(t, nothing_pending_is_nothing_to_take);
 	tcase_add_test(t, one_nmi_is_remembered);
 	tcase_add_test(t, an_nmi_to_a_processor_that_waits_for_sipi_is_lost);
 	tcase_add_test(t, smi_extint_and_reserved_are_not_accepted);
@@ -399,6 +436,7 @@ int main(void)
 	tcase_add_test(t, a_disabled_apic_matches_nothing);
 	tcase_add_test(t, shorthands_resolve);
 	tcase_add_test(t, lowest_priority_reaches_one_enabled_apic_and_spreads_by_vector);
+	tcase_add_test(t, destination_255_of_300_vcpus_is_a_broadcast_or_one_of_them);
 	tcase_add_test(t, routes_need_not_be_in_the_order_of_ids);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);

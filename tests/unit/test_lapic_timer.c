@@ -262,6 +262,16 @@ START_TEST(software_disable_silences_the_timer)
 }
 END_TEST
 
+START_TEST(what_ran_out_before_a_software_disable_still_counts)
+{
+	struct lapic l = timer(ONE_SHOT | VECTOR);
+
+	put(&l, TMICT, 1000, 0);
+	put(&l, SVR, 0xff, 1500);
+	ck_assert_int_eq(lapic_pending(&l), VECTOR);
+}
+END_TEST
+
 START_TEST(one_shot_to_periodic_keeps_the_count)
 {
 	struct lapic l = timer(ONE_SHOT | VECTOR);
@@ -319,6 +329,17 @@ START_TEST(deadline_in_the_past_is_due_at_once)
 	deadline(&l, 1, 1000);
 	ck_assert_int_eq(next(&l, 1000), 0);
 	ck_assert(tick(&l, 1000));
+}
+END_TEST
+
+START_TEST(a_deadline_that_passed_before_it_is_replaced_is_not_lost)
+{
+	struct lapic l = timer(DEADLINE | VECTOR);
+
+	deadline(&l, 2000, 0);
+	deadline(&l, 9000, 1500);
+	handled(&l);
+	ck_assert_uint_eq(read_deadline(&l, 1500), 9000);
 }
 END_TEST
 
@@ -445,11 +466,13 @@ int main(void)
 	tcase_add_test(t, a_masked_timer_counts_but_wakes_and_interrupts_nobody);
 	tcase_add_test(t, what_ran_out_while_masked_does_not_fire_when_unmasked);
 	tcase_add_test(t, software_disable_silences_the_timer);
+	tcase_add_test(t, what_ran_out_before_a_software_disable_still_counts);
 	tcase_add_test(t, one_shot_to_periodic_keeps_the_count);
 	tcase_add_test(t, a_count_that_ended_stays_ended_in_periodic_mode);
 	tcase_add_test(t, an_illegal_timer_vector_is_an_error_not_an_interrupt);
 	tcase_add_test(t, deadline_fires_once_and_reads_zero_after);
 	tcase_add_test(t, deadline_in_the_past_is_due_at_once);
+	tcase_add_test(t, a_deadline_that_passed_before_it_is_replaced_is_not_lost);
 	tcase_add_test(t, deadline_zero_disarms);
 	tcase_add_test(t, deadline_outside_its_mode_is_ignored);
 	tcase_add_test(t, initial_count_is_ignored_in_deadline_mode);
