@@ -87,9 +87,12 @@ static int look_up(const char *host, uint16_t port, int flags, struct addrinfo *
 
 static int port_of(const struct sockaddr_storage *addr)
 {
-	if (addr->ss_family == AF_INET6)
-		return ntohs(((const struct sockaddr_in6 *)addr)->sin6_port);
-	return ntohs(((const struct sockaddr_in *)addr)->sin_port);
+	struct sockaddr_in in;
+
+	/* The port of a v6 address is at the same place. */
+	static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port), "ports");
+	memcpy(&in, addr, sizeof(in));
+	return ntohs(in.sin_port);
 }
 
 static int listen_on(const struct addrinfo *ai, int *out)
