@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/check.h"
+#include "vmm/hostcheck.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "vmm/check.h"
+#include "vmm/hostcheck.h"
 #include "vmm/kvmprobe.h"
 
 #define OLD_KERNEL "use Linux 6.1 or newer on this host"
