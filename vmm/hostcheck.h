@@ -4,8 +4,9 @@
  * was found, how that is judged, and what to do if it is not good. check.c has the host's side
  * (userfaultfd, memory, limits, RDMA, clock) and the printing, check_kvm.c what KVM offers.
  *
- * (Not check.h: -Ivmm would put that before the test library's.) Everything is looked at read-only, or on objects made for it that are gone on return. One thread;
+ * Everything is looked at read-only, or on objects made for it that are gone on return. One thread;
  * blocks for about two seconds at most (kvmprobe.h). A failure to look is a row, not an error.
+ * (Not named check.h: -Ivmm would put that before the test library's header.)
  */
 #ifndef VMM_HOSTCHECK_H
 #define VMM_HOSTCHECK_H
