@@ -15,11 +15,11 @@
 
 /* What the largest machine takes, alignment of every table included. */
 #define PIECES_MAX (NODES_MAX + 1) /* one node at most straddles the hole */
-#define TABLES_MAX                                                                                                               \
-	(sizeof(struct acpi_rsdp) + sizeof(struct acpi_facs) + sizeof(struct acpi_fadt) + sizeof(struct acpi_xsdt) +             \
-	 sizeof(struct acpi_madt) + 256 + VCPUS_MAX * sizeof(struct acpi_madt_x2apic) + sizeof(struct acpi_srat) +               \
-	 VCPUS_MAX * sizeof(struct acpi_srat_x2apic) + PIECES_MAX * sizeof(struct acpi_srat_memory) + sizeof(struct acpi_slit) + \
-	 NODES_MAX * NODES_MAX + 8 * 64)
+#define TABLES_MAX                                                                                                   \
+	(sizeof(struct acpi_rsdp) + sizeof(struct acpi_facs) + sizeof(struct acpi_fadt) + sizeof(struct acpi_xsdt) + \
+	 sizeof(struct acpi_madt) + 256 + VCPUS_MAX * sizeof(struct acpi_madt_x2apic) + sizeof(struct acpi_srat) +   \
+	 (VCPUS_MAX + NODES_MAX) * sizeof(struct acpi_srat_x2apic) + PIECES_MAX * sizeof(struct acpi_srat_memory) +  \
+	 sizeof(struct acpi_slit) + NODES_MAX * NODES_MAX + 8 * 64)
 
 /* clang-format off */
 /* iasl declares a plain array, "unsigned char dsdt_aml_code[]"; the two words before make it private and constant. */
@@ -178,6 +178,20 @@ static gpa_t build_madt(struct area *area, const struct memmap *map, const struc
 	return end(area, &madt->header);
 }
 
+static void append_cpu(struct area *area, node_t domain, uint32_t apic_id)
+{
+	struct acpi_srat_x2apic *cpu = append(area, sizeof(*cpu));
+
+	*cpu = (struct acpi_srat_x2apic){
+		.type = ACPI_SRAT_X2APIC, .length = sizeof(*cpu), .domain = domain, .apic_id = apic_id, .flags = ACPI_ENABLED};
+}
+
+/*
+ * Linux numbers its nodes in the order in which it meets domains, all processor entries before any memory entry, so a
+ * memory-only node would get a number behind all nodes with processors (seen with 6.1: nodes 1 and 2 swapped). A processor
+ * entry for an APIC id that the MADT does not have, as firmware writes one for an empty socket, keeps node n node n. With 255
+ * vCPUs or more such an id is only taken if the guest starts in x2APIC mode; without it the numbers differ, nothing else.
+ */
 static gpa_t build_srat(struct area *area, const struct memmap *map)
 {
 	struct acpi_srat *srat = begin(area, sizeof(*srat), "SRAT", 3);
@@ -187,15 +201,10 @@ static gpa_t build_srat(struct area *area, const struct memmap *map)
 		struct memmap_piece piece[MEMMAP_NODE_PIECES_MAX];
 		size_t pieces = memmap_node_pieces(map, n, piece);
 
-		for (vcpu_t i = 0; i < map->node[n].vcpus; i++) {
-			struct acpi_srat_x2apic *cpu = append(area, sizeof(*cpu));
-
-			*cpu = (struct acpi_srat_x2apic){.type = ACPI_SRAT_X2APIC,
-							 .length = sizeof(*cpu),
-							 .domain = n,
-							 .apic_id = map->node[n].first_vcpu + i,
-							 .flags = ACPI_ENABLED};
-		}
+		for (vcpu_t i = 0; i < map->node[n].vcpus; i++)
+			append_cpu(area, n, map->node[n].first_vcpu + i);
+		if (map->node[n].vcpus == 0)
+			append_cpu(area, n, map->vcpus + n);
 		for (size_t i = 0; i < pieces; i++) {
 			struct acpi_srat_memory *m = append(area, sizeof(*m));
 

@@ -245,6 +245,7 @@ static void check_srat(const struct machine *m)
 	const struct acpi_header *h = table(m, "SRAT");
 	uint64_t bytes = 0;
 	vcpu_t cpus = 0;
+	node_t domain = 0;
 
 	ck_assert_uint_eq(((const struct acpi_srat *)h)->reserved_one, 1);
 	FOR_ENTRIES(e, h, sizeof(struct acpi_srat))
@@ -254,9 +255,16 @@ static void check_srat(const struct machine *m)
 
 		if (e[0] == ACPI_SRAT_X2APIC) {
 			ck_assert_uint_eq(e[1], sizeof(*cpu));
+			ck_assert_uint_eq(cpu->flags, ACPI_ENABLED);
+			ck_assert_uint_ge(cpu->domain, domain); /* Linux numbers nodes in this order */
+			ck_assert_uint_le(cpu->domain, domain + 1);
+			domain = cpu->domain;
+			if (cpu->apic_id >= m->map.vcpus) { /* the empty socket of a memory-only node */
+				ck_assert_uint_eq(m->map.node[domain].vcpus, 0);
+				continue;
+			}
 			ck_assert_uint_eq(cpu->apic_id, cpus);
 			ck_assert_uint_eq(cpu->domain, memmap_vcpu_node(&m->map, cpus));
-			ck_assert_uint_eq(cpu->flags, ACPI_ENABLED);
 			cpus++;
 		} else {
 			rpn_t first, last;
@@ -274,6 +282,7 @@ static void check_srat(const struct machine *m)
 		}
 	}
 	ck_assert_uint_eq(cpus, m->map.vcpus);
+	ck_assert_uint_eq(domain, m->map.nodes - 1);
 	ck_assert_uint_eq(bytes, m->map.pages << PAGE_SHIFT);
 }
 
@@ -300,7 +309,7 @@ END_TEST
 
 START_TEST(srat_has_memory_only_and_cpu_only_nodes)
 {
-	struct machine m = MACHINE({1, 64 * MIB}, {0, 64 * MIB}, {2, 0});
+	struct machine m = MACHINE({1, 64 * MIB}, {0, 64 * MIB}, {2, 0}, {0, 64 * MIB});
 
 	check_srat(&m);
 	machine_free(&m);
