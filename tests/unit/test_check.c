@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <check.h>
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/hostcheck.h"
+#include "vmm/kvmprobe.h"
+
+static struct check_report report;
+
+static void setup(void)
+{
+	memset(&report, 0, sizeof(report));
+}
+
+static char *printed(int (*print)(FILE *out, const struct check_report *report))
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+
+	ck_assert_int_eq(print(f, &report), 0);
+	fclose(f);
+	return text;
+}
+
+START_TEST(report_passes_with_a_warning_and_not_with_a_failure)
+{
+	check_add(&report, CHECK_OK, "a", "", "1");
+	check_add(&report, CHECK_WARN, "b", "do", "2");
+	ck_assert(check_passes(&report));
+	check_add(&report, CHECK_FAIL, "c", "do", "3");
+	ck_assert(!check_passes(&report));
+}
+END_TEST
+
+START_TEST(rows_are_printed_with_their_remedies_and_the_answer)
+{
+	char *text;
+
+	check_add(&report, CHECK_OK, "a", "", "%d of %d", 1, 2);
+	check_add(&report, CHECK_FAIL, "c", "do this", "none");
+	text = printed(check_print);
+	ck_assert_ptr_nonnull(strstr(text, "ok    a "));
+	ck_assert_ptr_nonnull(strstr(text, "1 of 2\n"));
+	ck_assert_ptr_nonnull(strstr(text, "FAIL  c "));
+	ck_assert_ptr_nonnull(strstr(text, "-> do this\n"));
+	ck_assert_ptr_nonnull(strstr(text, "This host cannot be a node: 1 of 2 checks failed.\n"));
+	free(text);
+}
+END_TEST
+
+START_TEST(json_says_the_same)
+{
+	char *text;
+	json_t *root;
+
+	check_add(&report, CHECK_WARN, "a \"b\"", "do", "v");
+	text = printed(check_print_json);
+	root = json_loads(text, 0, NULL);
+	ck_assert_ptr_nonnull(root);
+	ck_assert(json_is_true(json_object_get(root, "node")));
+	ck_assert_str_eq(json_string_value(json_object_get(json_array_get(json_object_get(root, "checks"), 0), "what")), "a \"b\"");
+	json_decref(root);
+	free(text);
+}
+END_TEST
+
+START_TEST(value_that_is_not_utf8_is_an_error_of_the_json)
+{
+	FILE *f = fopen("/dev/null", "w");
+
+	check_add(&report, CHECK_OK, "a", "", "\xff");
+	ck_assert_int_eq(check_print_json(f, &report), -EIO);
+	fclose(f);
+}
+END_TEST
+
+START_TEST(full_disk_is_an_error)
+{
+	FILE *f = fopen("/dev/full", "w");
+
+	check_add(&report, CHECK_OK, "a", "", "1");
+	ck_assert_int_eq(check_print(f, &report), -EIO);
+	fclose(f);
+}
+END_TEST
+
+START_TEST(full_report_drops_rows_and_long_text_is_cut)
+{
+	char text[1000];
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	for (int i = 0; i < CHECK_ROWS_MAX + 5; i++)
+		check_add(&report, CHECK_OK, text, text, "%s", text);
+	ck_assert_uint_eq(report.n, CHECK_ROWS_MAX);
+	ck_assert_uint_eq(strlen(report.row[0].value), sizeof(report.row[0].value) - 1);
+}
+END_TEST
+
+START_TEST(every_row_about_this_host_that_is_not_ok_has_a_remedy)
+{
+	check_collect(&report);
+	ck_assert_uint_gt(report.n, 5);
+	for (size_t i = 0; i < report.n; i++)
+		ck_assert_msg(report.row[i].state == CHECK_OK || *report.row[i].remedy, "%s has no remedy", report.row[i].what);
+}
+END_TEST
+
+START_TEST(probe_has_a_verdict_and_leaves_the_signal_mask)
+{
+	struct kvmprobe probe;
+	sigset_t before;
+	sigset_t after;
+	int rc;
+
+	sigprocmask(SIG_SETMASK, NULL, &before);
+	rc = kvmprobe(&probe);
+	sigprocmask(SIG_SETMASK, NULL, &after);
+	ck_assert_int_eq(rc == 0, probe.verdict == KVMPROBE_NATIVE);
+	ck_assert(*probe.what);
+	ck_assert_int_eq(rc == 0, !*probe.remedy);
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		ck_assert_int_eq(sigismember(&before, sig), sigismember(&after, sig));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("check");
+	TCase *tc = tcase_create("check");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, tc);
+	tcase_add_checked_fixture(tc, setup, NULL);
+	tcase_set_timeout(tc, 30); /* the probe takes up to 2 s of its own on a KVM that emulates */
+	tcase_add_test(tc, report_passes_with_a_warning_and_not_with_a_failure);
+	tcase_add_test(tc, rows_are_printed_with_their_remedies_and_the_answer);
+	tcase_add_test(tc, json_says_the_same);
+	tcase_add_test(tc, value_that_is_not_utf8_is_an_error_of_the_json);
+	tcase_add_test(tc, full_disk_is_an_error);
+	tcase_add_test(tc, full_report_drops_rows_and_long_text_is_cut);
+	tcase_add_test(tc, every_row_about_this_host_that_is_not_ok_has_a_remedy);
+	tcase_add_test(tc, probe_has_a_verdict_and_leaves_the_signal_mask);
+
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
