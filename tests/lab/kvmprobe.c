@@ -110,7 +110,7 @@ int main(void)
 	if (ioctl(vcpu, KVM_SET_SREGS, &sregs) < 0)
 		return absent("the vCPU takes no 64-bit state");
 	/* The best of some runs: the first one pays for the VM's page tables, and any may lose its CPU to another process. */
-	for (int i = 0; i < RUNS; i++) {
+	for (int i = 0; i < RUNS && (i == 0 || ns < 10 * LIMIT_NS); i++) {
 		if (ioctl(vcpu, KVM_SET_REGS, &regs) < 0)
 			return absent("the vCPU's registers");
 		begin = now_ns();
