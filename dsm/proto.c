@@ -100,7 +100,7 @@ static bool msg_role_right(const struct proto_ctx *ctx, const struct proto_msg *
 	}
 }
 
-/* Rows M1..M4. D7: PROTO_OK if the message is of this epoch; an INV of an old one is answered, so that nobody waits for us. */
+/* Rows M1..M3. D7: PROTO_OK if the message is of this epoch; an INV of an old one is answered, so that nobody waits for us. */
 static enum proto_verdict msg_check(const struct proto_ctx *ctx, const struct proto_msg *msg, struct proto_actions *out)
 {
 	assert(msg->from < ctx->nodes); /* the runtime knows whose connection it was */
@@ -128,7 +128,7 @@ bool proto_dir_idle(const struct proto_dir *dir)
 	return !dir->busy;
 }
 
-/* Rows H1..H5: begins a transaction. From here on copyset and mode are what will hold when it is over. */
+/* Rows H1..H4: begins a transaction. From here on copyset and mode are what will hold when it is over. */
 static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t requester, enum proto_right kind,
 		      struct proto_actions *out)
 {
@@ -207,7 +207,7 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
 	return PROTO_OK;
 }
 
-/* Rows H8, H9. Round robin from the requester just served: a waiter waits for at most nodes - 1 transactions. */
+/* Rows H8..H10. Round robin from the requester just served: a waiter waits for at most nodes - 1 transactions. */
 static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_msg *msg,
 				   struct proto_actions *out)
 {
@@ -235,7 +235,7 @@ static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx
 }
 
 /*
- * Rows H10..H12. Who decides that a page is lost is its home alone; requesters wait for its word. A transaction that needs the
+ * Rows H11, H12. Who decides that a page is lost is its home alone; requesters wait for its word. A transaction that needs the
  * lost node may never end, and the bytes may have been on their way to it: both are the end of the page.
  */
 static enum proto_verdict dir_peer_lost(struct proto_dir *dir, const struct proto_ctx *ctx, node_t peer, struct proto_actions *out)
@@ -325,7 +325,7 @@ static void cache_rest(struct proto_cache *cache)
 	*cache = (struct proto_cache){.right = cache->right, .lost = cache->lost};
 }
 
-/* Row C15, C16: no answer will come. */
+/* Rows C15, C16: no answer will come. */
 static enum proto_verdict cache_lose(struct proto_cache *cache, struct proto_actions *out)
 {
 	if (cache->pending)
@@ -359,8 +359,8 @@ static enum proto_verdict cache_fault(struct proto_cache *cache, const struct pr
 }
 
 /*
- * Rows C5..C9: FWD_READ, FWD_WRITE, INV. Done at once whatever we wait for ourselves (D6): our own request is at the home,
- * which has not begun it, since it serves one transaction at a time. If ours has begun, this message is an old one or a lie.
+ * Rows C5..C9, C17, C18: FWD_READ, FWD_WRITE, INV. Done at once whatever we wait for ourselves (D6): our own request is at the
+ * home, which has not begun it, since it serves one transaction at a time. If ours has begun, this message is an old one or a lie.
  */
 static enum proto_verdict cache_yield(struct proto_cache *cache, const struct proto_msg *msg, struct proto_actions *out)
 {
@@ -407,7 +407,7 @@ static void cache_finish(struct proto_cache *cache, const struct proto_ctx *ctx,
 	cache_rest(cache);
 }
 
-/* Rows C10..C14: DATA, GRANT, ACK: in any order, DATA or GRANT once, as many ACKs as that says. */
+/* Rows C10..C14, C17..C19: DATA, GRANT, ACK: in any order, DATA or GRANT once, as many ACKs as that says. */
 static enum proto_verdict cache_receive(struct proto_cache *cache, const struct proto_ctx *ctx, const struct proto_msg *msg,
 					struct proto_actions *out)
 {
