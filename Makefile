@@ -12,11 +12,11 @@ SAN_undefined := -fsanitize=undefined -fno-sanitize-recover=all
 SAN_thread := -fsanitize=thread
 CFLAGS ?= -O2 -g
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)
-ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DPANGEA_VERSION='"$(VERSION)"' -I. -Ivmm -I$(B)/gen $(WARN) $(CFLAGS) $(SAN_$(SANITIZER)) -pthread
+ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DPANGEA_VERSION='"$(VERSION)"' -iquote . -iquote vmm -iquote $(B)/gen $(WARN) $(CFLAGS) $(SAN_$(SANITIZER)) -pthread
 LDLIBS := -pthread -ljansson -lgnutls -lm
 
 # Pure files: no I/O, no clock; implicit conversions are errors too.
-PURE := dsm/proto.c net/wire.c vcpu/lapic.c devices/ioapic.c
+PURE := dsm/proto.c net/wire.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c
 SRC := $(filter-out vmm/main.c,$(wildcard vmm/*.c)) $(wildcard vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c)
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
@@ -60,7 +60,7 @@ $(B)/tests/model/%: tests/model/%.c $(B)/libpangea.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
 
-$(B)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h
+$(B)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(B)/gen/dsdt.hex
 	@mkdir -p $(@D)
 	clang $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< $(SRC) $(LDLIBS)
 

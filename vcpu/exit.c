@@ -18,6 +18,8 @@
 #define MSR_X2APIC_FIRST 0x800u
 #define MSR_X2APIC_LAST	 0x8ffu
 #define SERIAL_DATA_PORT 0x3f8u
+#define RESET_PORT	 0xcf9u
+#define RESET_VALUE	 6
 
 static void count(_Atomic uint64_t *counter)
 {
@@ -228,6 +230,21 @@ static bool crashed(struct vcpu *vcpu, bool triple_fault, const char *what)
 	return false;
 }
 
+/* A PC's chipset answers a triple fault with a reset, which is a write to the reset register like any other. */
+static bool triple_fault(struct vcpu *vcpu)
+{
+	uint8_t value = RESET_VALUE;
+
+	if (!vcpu->set->config.triple_fault_resets)
+		return crashed(vcpu, true, "triple fault");
+	if (!access_device(vcpu, false, RESET_PORT, &value, 1, true))
+		return false;
+	pthread_mutex_lock(&vcpu->lock);
+	vcpu->halted = true; /* until the reset comes */
+	pthread_mutex_unlock(&vcpu->lock);
+	return true;
+}
+
 bool vcpu_exit(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -255,7 +272,7 @@ bool vcpu_exit(struct vcpu *vcpu)
 	case KVM_EXIT_SET_TPR: /* taken over from run->cr8 already */
 		return true;
 	case KVM_EXIT_SHUTDOWN:
-		return crashed(vcpu, true, "triple fault");
+		return triple_fault(vcpu);
 	case KVM_EXIT_INTERNAL_ERROR:
 		snprintf(what, sizeof(what), "KVM internal error (suberror %u)", run->internal.suberror);
 		return crashed(vcpu, false, what);

@@ -95,6 +95,7 @@ static int take_init_and_sipi(struct vcpu *vcpu)
 		if (rc)
 			return rc;
 		vcpu->halted = false;
+		vcpu->route_stale = true;
 	}
 	return lapic_take_sipi(&vcpu->lapic, &vector) ? vcpu_state_sipi(vcpu, vector) : 0;
 }
@@ -163,6 +164,13 @@ static int before_entry(struct vcpu *vcpu)
 	int rc = take_init_and_sipi(vcpu);
 	if (rc)
 		return rc;
+	if (vcpu->route_stale) { /* INIT took its logical id away */
+		vcpu->route_stale = false;
+		pthread_mutex_unlock(&vcpu->lock);
+		ipi_route_changed(vcpu);
+		pthread_mutex_lock(&vcpu->lock);
+		return 0;
+	}
 	if (lapic_waits_for_sipi(&vcpu->lapic)) {
 		if (!has_event(vcpu))
 			sleep_locked(vcpu);

@@ -86,6 +86,7 @@ struct vcpu {
 	bool io_waiting;
 	uint32_t io_seq;
 	uint64_t io_data;
+	bool route_stale;
 	bool route_waiting;
 	uint32_t route_acks, route_seq;
 
@@ -102,6 +103,7 @@ struct vcpus_config {
 	struct bus *bus;	    /* node 0: the devices; NULL elsewhere */
 	struct net_lane *control;   /* NULL: one node */
 	struct vcpu_sink *sink;
+	bool triple_fault_resets; /* as a PC does; otherwise it is a crash */
 };
 
 struct vcpus {

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/leader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "vmm/acpi.h"
+#include "vmm/boot.h"
+#include "vmm/control.h"
+#include "vmm/exitcode.h"
+#include "vmm/kvmprobe.h"
+#include "vmm/report.h"
+#include "vmm/signals.h"
+
+#define TSC_SAMPLES	    40
+#define ANSWER_TIMEOUT_NS   (20 * NS_PER_SEC)
+#define FAREWELL_TIMEOUT_NS (3 * NS_PER_SEC)
+
+struct leader {
+	const struct config *config;
+	struct console_events events;
+	struct console *console;
+	struct cluster *cluster;
+	struct signals signals;
+	struct vm_config vm_config;
+	struct vm *vm;
+	struct boot_file kernel, initrd;
+	char *cmdline;
+	uint64_t started_ns;
+	uint32_t seq;
+	bool usage_error; /* the guest's files are at fault */
+};
+
+/* ---- files ---- */
+
+/* The whole file into memory of ours: a mapped one could be truncated under us. */
+static int read_file(const char *what, const char *path, struct boot_file *out)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err = 0;
+	uint8_t *bytes = NULL;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		log_error("cannot read the %s %s: %s", what, path, fd < 0 || errno ? strerror(errno) : "it is not a regular file");
+		if (fd >= 0)
+			close(fd);
+		return EXIT_USAGE;
+	}
+	size_t len = (size_t)st.st_size, got = 0;
+	bytes = malloc(len ? len : 1);
+	while (bytes && got < len) {
+		ssize_t n = read(fd, bytes + got, len - got);
+
+		if (n <= 0) {
+			err = n < 0 ? errno : EIO;
+			break;
+		}
+		got += (size_t)n;
+	}
+	close(fd);
+	if (!bytes || err) {
+		log_error("cannot read the %s %s: %s", what, path, strerror(bytes ? err : ENOMEM));
+		free(bytes);
+		return EXIT_USAGE;
+	}
+	*out = (struct boot_file){.name = path, .bytes = bytes, .len = len};
+	return 0;
+}
+
+/* ---- the other nodes' answers ---- */
+
+static uint64_t all_others(const struct vm *vm)
+{
+	node_t n = vm->config.map.nodes;
+
+	return (n == 64 ? UINT64_MAX : ((uint64_t)1 << n) - 1) & ~(uint64_t)1;
+}
+
+/* Waits until every other node is in *set. Returns false on a stop or when time is over, which stops the machine. */
+static bool await_all(struct vm *vm, const uint64_t *set, const char *what)
+{
+	uint64_t deadline = clock_ns() + ANSWER_TIMEOUT_NS;
+
+	for (;;) {
+		pthread_mutex_lock(&vm->lock);
+		uint64_t missing = all_others(vm) & ~*set;
+		pthread_mutex_unlock(&vm->lock);
+		if (!missing)
+			return true;
+		unsigned came = vm_wait(vm, VM_ORDER_ANSWER, deadline);
+		if (came & VM_ORDER_STOP)
+			return false;
+		if (!came) {
+			vm_stop(vm, WIRE_STOP_LOST, (node_t)__builtin_ctzll(missing), 0, "it did not %s within %llu s", what,
+				ANSWER_TIMEOUT_NS / NS_PER_SEC);
+			return false;
+		}
+	}
+}
+
+static void tell_all(struct leader *l, uint8_t type, uint16_t epoch)
+{
+	struct wire_hdr hdr = {.type = type, .epoch = epoch, .seq = ++l->seq};
+
+	if (l->vm->control)
+		control_broadcast(l->vm->control, &hdr, NULL);
+}
+
+/* ---- one clock ---- */
+
+/*
+ * The other node's counter against ours, by the quickest of many round trips: it was read somewhere between our two readings, so
+ * the error is at most half of that round trip, which is less than the way of any message.
+ */
+static bool measure_tsc(struct leader *l, node_t n, uint64_t *ours, uint64_t *theirs)
+{
+	struct vm *vm = l->vm;
+	uint64_t best = UINT64_MAX;
+
+	for (int i = 0; i < TSC_SAMPLES; i++) {
+		struct wire_tsc tsc = {.sent_ns = clock_ns()};
+		struct wire_hdr hdr = {.type = WIRE_TSC_PING, .len = sizeof(tsc), .seq = ++l->seq};
+		uint64_t deadline = clock_ns() + ANSWER_TIMEOUT_NS;
+		bool mine = false;
+
+		tsc.sent_tsc = clock_tsc();
+		net_post(vm->config.lane[0], n, &hdr, &tsc);
+		while (!mine) {
+			unsigned came = vm_wait(vm, VM_ORDER_ANSWER, deadline);
+
+			if (came & VM_ORDER_STOP)
+				return false;
+			if (!came) {
+				vm_stop(vm, WIRE_STOP_LOST, n, 0, "it did not answer while its clock was compared");
+				return false;
+			}
+			pthread_mutex_lock(&vm->lock);
+			mine = vm->answers.pong_seq == l->seq && vm->answers.pong_from == n;
+			struct vm_answers a = vm->answers;
+			pthread_mutex_unlock(&vm->lock);
+			if (mine && a.pong_received - a.pong_sent < best) {
+				best = a.pong_received - a.pong_sent;
+				*ours = a.pong_sent + best / 2;
+				*theirs = a.pong_tsc;
+			}
+		}
+	}
+	return true;
+}
+
+static bool set_clocks(struct leader *l)
+{
+	const struct tsc *mine = &l->vm->config.tsc;
+
+	for (node_t n = 1; n < l->vm->config.map.nodes; n++) {
+		uint32_t khz = l->cluster->facts[n].tsc_khz;
+		struct tsc other = {.host_khz = khz, .guest_khz = mine->guest_khz, .scaled = tsc_needs_scaling(khz, mine->guest_khz)};
+		struct wire_tsc_set set = {.khz = mine->guest_khz};
+		struct wire_hdr hdr = {.type = WIRE_TSC_SET, .len = sizeof(set), .seq = ++l->seq};
+		uint64_t ours = 0, theirs = 0;
+
+		if (!measure_tsc(l, n, &ours, &theirs))
+			return false;
+		set.offset = (int64_t)(tsc_guest(mine, ours) - tsc_guest(&other, theirs));
+		net_post(l->vm->config.lane[0], n, &hdr, &set);
+	}
+	return true;
+}
+
+/* ---- the guest ---- */
+
+static int load_guest(struct leader *l, bool say)
+{
+	struct vm *vm = l->vm;
+	struct acpi_config acpi = acpi_config_default();
+	struct boot_request request = {.kernel = l->kernel, .initrd = l->initrd, .cmdline = l->cmdline};
+	struct kvm_sregs sregs;
+	struct boot_entry entry;
+	struct kvm_regs regs;
+	int rc = acpi_build(&vm->config.map, &vm->mem, &acpi, &request.rsdp);
+
+	if (!rc)
+		rc = boot_load(&request, &vm->config.map, &vm->mem, &entry);
+	if (rc)
+		return rc;
+	vcpus_power_on(vm->vcpus, &sregs, &regs);
+	boot_regs(&entry, &sregs, &regs);
+	if (say && !l->config->quiet)
+		log_info("booting %s (%s) with %u vCPUs on %u nodes", l->config->kernel, entry.format, vm->config.map.vcpus,
+			 vm->config.map.nodes);
+	return vcpus_reset(vm->vcpus, &sregs, &regs);
+}
+
+static int start_guest(struct leader *l, bool first)
+{
+	int rc = load_guest(l, first);
+
+	if (rc)
+		return rc;
+	tell_all(l, WIRE_START, l->vm->epoch);
+	vcpus_resume(l->vm->vcpus);
+	return 0;
+}
+
+/* Everyone stands still, everyone forgets, then the guest is loaded anew. */
+static void reboot(struct leader *l)
+{
+	struct vm *vm = l->vm;
+
+	if (l->config->no_reboot) {
+		l->vm->rebooted = true;
+		vm_stop(vm, WIRE_STOP_POWEROFF, 0, 0, "the guest asked for a reset");
+		return;
+	}
+	pthread_mutex_lock(&vm->lock);
+	vm->answers.paused = vm->answers.reset = 0;
+	pthread_mutex_unlock(&vm->lock);
+	tell_all(l, WIRE_PAUSE, 0);
+	if (vcpus_pause(vm->vcpus)) {
+		vm_stop(vm, WIRE_STOP_ERROR, 0, 0, "its vCPUs cannot be paused for a reboot");
+		return;
+	}
+	if (!await_all(vm, &vm->answers.paused, "pause for a reboot"))
+		return;
+	tell_all(l, WIRE_RESET, (uint16_t)(vm->epoch + 1));
+	int rc = vm_reset_local(vm, (uint16_t)(vm->epoch + 1));
+	if (!rc && !await_all(vm, &vm->answers.reset, "reset for a reboot"))
+		return;
+	/* A device may have asked again while the vCPUs came to a halt. */
+	vm_wait(vm, VM_ORDER_REBOOT, 1);
+	if (!rc)
+		rc = start_guest(l, false);
+	if (rc)
+		vm_stop(vm, WIRE_STOP_ERROR, 0, 0, "the guest cannot be loaded again: %s", strerror(-rc));
+}
+
+static void on_quit(struct console_events *events)
+{
+	struct leader *l = container_of(events, struct leader, events);
+
+	vm_stop(l->vm, WIRE_STOP_QUIT, 0, 0, "Ctrl-a x");
+}
+
+static void drive(struct leader *l)
+{
+	struct vm *vm = l->vm;
+	int rc;
+
+	if (!await_all(vm, &vm->answers.ready, "get ready") || !set_clocks(l))
+		return;
+	rc = start_guest(l, true);
+	if (rc) {
+		l->usage_error = rc == -ENOEXEC || rc == -ENOSPC || rc == -E2BIG;
+		vm_stop(vm, WIRE_STOP_ERROR, 0, 0, "the guest cannot be loaded");
+		return;
+	}
+	l->started_ns = clock_ns();
+	if (console_attach(l->console, vm->board->serial, &l->events))
+		log_warn("the console has no input: its thread cannot be started");
+	for (;;) {
+		unsigned orders = vm_wait(vm, VM_ORDER_REBOOT, 0);
+
+		if (orders & VM_ORDER_STOP)
+			return;
+		if (orders & VM_ORDER_REBOOT)
+			reboot(l);
+	}
+}
+
+/* ---- the end ---- */
+
+static void gather_stats(struct leader *l)
+{
+	struct vm *vm = l->vm;
+	uint64_t deadline = clock_ns() + FAREWELL_TIMEOUT_NS;
+
+	dsm_stats(vm->dsm, &vm->answers.node_stats[0]);
+	while (vm->config.map.nodes > 1 && vm->stop.reason != WIRE_STOP_LOST && clock_ns() < deadline) {
+		pthread_mutex_lock(&vm->lock);
+		bool all = !(all_others(vm) & ~vm->answers.stats);
+		pthread_mutex_unlock(&vm->lock);
+		if (all)
+			break;
+		usleep(5000);
+	}
+}
+
+static int conclude(struct leader *l)
+{
+	struct vm *vm = l->vm;
+	const struct wire_stop *stop = &vm->stop;
+	double seconds = l->started_ns ? (double)(clock_ns() - l->started_ns) / 1e9 : 0;
+	char name[VM_NODE_TEXT];
+	int code = EXIT_POWERED_OFF;
+
+	switch ((enum wire_stop_reason)stop->reason) {
+	case WIRE_STOP_POWEROFF:
+		code = vm->rebooted ? EXIT_GUEST_REBOOTED : EXIT_POWERED_OFF;
+		break;
+	case WIRE_STOP_DEBUG_EXIT:
+		code = exit_from_guest((uint32_t)vm->stop_code);
+		break;
+	case WIRE_STOP_QUIT:
+		log_info("stopped: %s", stop->text);
+		code = EXIT_INTERRUPTED;
+		break;
+	case WIRE_STOP_LOST:
+		log_error("%s was lost: %s; the machine is stopped, as its memory and vCPUs there are gone", vm_node_name(vm, stop->node, name),
+			  stop->text);
+		code = EXIT_NODE_LOST;
+		break;
+	case WIRE_STOP_CRASH:
+		log_error("the guest crashed on %s: %s; look at the last lines of its console", vm_node_name(vm, stop->node, name), stop->text);
+		code = EXIT_GUEST_CRASHED;
+		break;
+	case WIRE_STOP_ERROR:
+		log_error("%s cannot go on: %s", vm_node_name(vm, stop->node, name), stop->text);
+		code = l->usage_error ? EXIT_USAGE : EXIT_HOST;
+		break;
+	}
+	gather_stats(l);
+	if (l->config->stats && l->started_ns)
+		report_print(stderr, vm, vm->answers.node_stats, seconds);
+	if (l->config->stats_json && report_json(l->config->stats_json, vm, vm->answers.node_stats, seconds) && code == 0)
+		code = EXIT_HOST;
+	return code;
+}
+
+static int prepare(struct leader *l)
+{
+	const struct config *config = l->config;
+	struct kvmprobe probe;
+	int code = read_file("kernel", config->kernel, &l->kernel);
+
+	if (!code && config->initrd)
+		code = read_file("initrd", config->initrd, &l->initrd);
+	if (code)
+		return code;
+	if (kvmprobe(&probe)) {
+		log_error("%s; %s", probe.what, probe.remedy);
+		return EXIT_HOST;
+	}
+	if (config_append(config, &l->cmdline))
+		return EXIT_HOST;
+	return console_new(config->serial, config->serial_path, &l->console) ? EXIT_USAGE : 0;
+}
+
+int leader_run(const struct config *config)
+{
+	struct leader *l = calloc(1, sizeof(*l));
+	int code = EXIT_HOST;
+
+	if (!l)
+		return EXIT_HOST;
+	l->config = config;
+	l->events.quit = on_quit;
+	if (signals_start(&l->signals))
+		goto out;
+	code = prepare(l);
+	if (code)
+		goto out;
+	code = EXIT_HOST;
+	l->cluster = calloc(1, sizeof(*l->cluster));
+	if (!l->cluster)
+		goto out;
+	l->cluster->config = config;
+	code = cluster_join(l->cluster, &l->vm_config);
+	if (code)
+		goto out;
+	code = EXIT_HOST;
+	l->vm_config.console = l->console;
+	if (vm_start(&l->vm_config, &l->vm))
+		goto out;
+	l->vm->answers.node_stats = calloc(config->nodes, sizeof(*l->vm->answers.node_stats));
+	if (!l->vm->answers.node_stats)
+		goto out;
+	signals_attach(&l->signals, l->vm);
+	drive(l);
+	console_detach(l->console);
+	code = conclude(l);
+	signals_attach(&l->signals, NULL);
+	/* vCPUs that wait for a page of a lost node cannot be joined; the end of the process takes them. */
+	if (!l->vm->blocked && vcpus_pause(l->vm->vcpus) == 0)
+		vm_free(l->vm);
+	l->vm = NULL;
+out:
+	console_free(l->console);
+	cluster_free(l->cluster);
+	free((void *)(uintptr_t)l->kernel.bytes);
+	free((void *)(uintptr_t)l->initrd.bytes);
+	free(l->cmdline);
+	return code; /* the signal thread still has l->signals: l goes with the process */
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/report.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define HOT_LINES 16
+
+struct counter_name {
+	const char *name, *text;
+	size_t offset;
+};
+
+#define ENTRY(name, text) {#name, text, offsetof(struct dsm_stats, name)},
+static const struct counter_name counter_names[] = {DSM_COUNTERS(ENTRY)};
+#undef ENTRY
+
+static uint64_t value_of(const struct dsm_stats *stats, const struct counter_name *c)
+{
+	return *(const uint64_t *)((const char *)stats + c->offset);
+}
+
+static struct dsm_stats total_of(const struct vm *vm, const struct dsm_stats *all)
+{
+	struct dsm_stats total = {0};
+
+	for (node_t n = 0; n < vm->config.map.nodes; n++)
+		dsm_stats_add(&total, &all[n]);
+	return total;
+}
+
+/* Where in the machine a page is, as far as the tables that we made tell. */
+static const char *page_text(const struct vm *vm, uint64_t page, char *buf, size_t len)
+{
+	gpa_t gpa = memmap_gpa(page);
+
+	snprintf(buf, len, "gpa 0x%llx, home node %u", (unsigned long long)gpa, memmap_home(&vm->config.map, page));
+	return buf;
+}
+
+void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, double seconds)
+{
+	struct dsm_stats total = total_of(vm, all);
+	node_t nodes = vm->config.map.nodes;
+	char text[96];
+
+	fprintf(out, "\nthe guest ran %.1f s on %u node%s\n", seconds, nodes, nodes == 1 ? "" : "s");
+	if (nodes == 1)
+		return;
+	fprintf(out, "%-40s", "");
+	for (node_t n = 0; n < nodes; n++)
+		fprintf(out, "%9s%-3u", "node ", n);
+	fprintf(out, "%12s\n", "all");
+	for (size_t i = 0; i < ARRAY_SIZE(counter_names); i++) {
+		fprintf(out, "%-40s", counter_names[i].text);
+		for (node_t n = 0; n < nodes; n++)
+			fprintf(out, "%12llu", (unsigned long long)value_of(&all[n], &counter_names[i]));
+		fprintf(out, "%12llu\n", (unsigned long long)value_of(&total, &counter_names[i]));
+	}
+	fprintf(out, "%-40s", "read fault, p50 / p99, us, at most");
+	for (node_t n = 0; n < nodes; n++)
+		fprintf(out, "%6llu/%-5llu", (unsigned long long)dsm_percentile(all[n].read_ns, 50) / 1000,
+			(unsigned long long)dsm_percentile(all[n].read_ns, 99) / 1000);
+	fprintf(out, "\n%-40s", "write fault, p50 / p99, us, at most");
+	for (node_t n = 0; n < nodes; n++)
+		fprintf(out, "%6llu/%-5llu", (unsigned long long)dsm_percentile(all[n].write_ns, 50) / 1000,
+			(unsigned long long)dsm_percentile(all[n].write_ns, 99) / 1000);
+	fprintf(out, "\n\nhottest pages (transactions)\n");
+	for (unsigned i = 0; i < HOT_LINES && total.hot[i].transactions; i++)
+		fprintf(out, "%10llu  %s\n", (unsigned long long)total.hot[i].transactions,
+			page_text(vm, total.hot[i].page, text, sizeof(text)));
+}
+
+static json_t *histogram_json(const uint64_t histogram[DSM_HISTOGRAM])
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < DSM_HISTOGRAM; i++)
+		json_array_append_new(list, json_integer((json_int_t)histogram[i]));
+	return list;
+}
+
+static json_t *stats_json(const struct dsm_stats *stats)
+{
+	json_t *o = json_object();
+	json_t *hot = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(counter_names); i++)
+		json_object_set_new(o, counter_names[i].name, json_integer((json_int_t)value_of(stats, &counter_names[i])));
+	json_object_set_new(o, "read_ns_log2", histogram_json(stats->read_ns));
+	json_object_set_new(o, "write_ns_log2", histogram_json(stats->write_ns));
+	for (unsigned i = 0; i < DSM_HOTTEST && stats->hot[i].transactions; i++)
+		json_array_append_new(hot, json_pack("{s:I,s:I}", "gpa", (json_int_t)memmap_gpa(stats->hot[i].page), "transactions",
+						     (json_int_t)stats->hot[i].transactions));
+	json_object_set_new(o, "hottest", hot);
+	return o;
+}
+
+int report_json(const char *path, const struct vm *vm, const struct dsm_stats *all, double seconds)
+{
+	struct dsm_stats total = total_of(vm, all);
+	struct vcpu_counters *c = &vm->vcpus->counters;
+	json_t *root = json_object();
+	json_t *list = json_array();
+
+	for (node_t n = 0; n < vm->config.map.nodes; n++)
+		json_array_append_new(list, stats_json(&all[n]));
+	json_object_set_new(root, "seconds", json_real(seconds));
+	json_object_set_new(root, "nodes", list);
+	json_object_set_new(root, "all", stats_json(&total));
+	json_object_set_new(root, "node0_exits", json_integer((json_int_t)atomic_load(&c->exits)));
+	json_object_set_new(root, "node0_ipis", json_integer((json_int_t)atomic_load(&c->ipis_sent)));
+	int rc = json_dump_file(root, path, JSON_INDENT(2)) < 0 ? -EIO : 0;
+	json_decref(root);
+	if (rc)
+		log_error("cannot write the statistics to %s: %s", path, strerror(errno));
+	return rc;
+}
+
+void report_line(FILE *out, const struct vm *vm, const struct dsm_stats *all)
+{
+	for (node_t n = 0; n < vm->config.map.nodes; n++)
+		fprintf(out, "node %u: %llu requests served for other nodes, %llu pages sent, %llu received\n", n,
+			(unsigned long long)all[n].served, (unsigned long long)all[n].pages_out, (unsigned long long)all[n].pages_in);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the machine did, for people and for programs: a table of the nodes' counters, fault latencies, the hottest pages. */
+#ifndef VMM_REPORT_H
+#define VMM_REPORT_H
+
+#include <stdio.h>
+
+#include "dsm/stats.h"
+#include "vmm/vm.h"
+
+/* all[map.nodes]. `seconds`: how long the guest ran. Pure but for the output. */
+void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, double seconds);
+/* -errno of the file, logged. */
+CHECKED int report_json(const char *path, const struct vm *vm, const struct dsm_stats *all, double seconds);
+/* One line: what each node served; for the end of a demo. */
+void report_line(FILE *out, const struct vm *vm, const struct dsm_stats *all);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * This node's part of the machine: memory, vCPUs, on node 0 the devices, and the control lane to the other nodes.
+ *
+ * vm_start runs the table `vm_steps` (vm.c) downwards, vm_free backwards from the step reached. Then the leader or the follower
+ * drives the machine through its states from one thread, the driver:
+ *
+ *      built --START--> running --PAUSE--> paused --RESET--> built      (a guest reboot)
+ *                          |
+ *                          +--STOP, whoever knows first--> stopped      (the end; the first reason counts)
+ *
+ * Threads: the driver; `control`, which serves the control lane (control.c) and never blocks; vCPU, shard, console and timer
+ * threads. Any thread may call vm_stop and vm_post. What asks the driver for something goes through `struct vm_orders`.
+ * Lock order: vm.lock is a leaf.
+ */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include <pthread.h>
+
+#include "base/guestmem.h"
+#include "devices/irq.h"
+#include "devices/table.h"
+#include "dsm/dsm.h"
+#include "net/net.h"
+#include "vcpu/vcpu.h"
+#include "vmm/console.h"
+#include "vmm/memmap.h"
+
+#define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u /* wire_machine.options */
+
+/* What the driver is asked to do; a set of bits, so that none is lost and none can pile up. */
+enum vm_order {
+	VM_ORDER_STOP = 1,
+	VM_ORDER_REBOOT = 2, /* leader: the guest asked for a reset */
+	VM_ORDER_PAUSE = 4,  /* follower: as the leader says, in this order */
+	VM_ORDER_RESET = 8,
+	VM_ORDER_START = 16,
+	VM_ORDER_TSC = 32,
+	VM_ORDER_ANSWER = 64, /* leader: an acknowledgement, a PONG or statistics came */
+	VM_ORDER_SIGNAL = 128,
+};
+
+/* The leader's view of what the others have answered. */
+struct vm_answers {
+	uint64_t ready, paused, reset, stats; /* sets of nodes */
+	uint32_t pong_seq;
+	node_t pong_from;
+	uint64_t pong_sent, pong_tsc, pong_received; /* host counters: ours, theirs, ours */
+	struct dsm_stats *node_stats; /* [nodes] */
+};
+
+struct vm_config {
+	node_t self;
+	struct memmap map;
+	struct cpuid_set cpuid; /* the machine's */
+	struct tsc tsc;
+	uint64_t options;
+	unsigned shards;
+	struct net_lane **lane; /* [1 + shards], control first; taken over; NULL with one node */
+	struct console *console; /* node 0 */
+	char names[NODES_MAX][WIRE_HOST_BYTES + 8]; /* for messages: "local", "host2:7700" */
+};
+
+struct vm {
+	struct vm_config config;
+	unsigned steps_done;
+	int kvm_fd, vm_fd;
+	struct dsm *dsm;
+	struct guestmem mem;
+	struct vcpus *vcpus;
+	struct bus *bus;     /* node 0 */
+	struct board *board; /* node 0 */
+	struct irqchip irq;  /* node 0 */
+	bool has_irq;
+
+	struct vcpu_sink vcpu_sink;
+	struct dsm_sink dsm_sink;
+	struct machine_sink machine_sink;
+
+	struct control *control; /* NULL with one node */
+
+	pthread_mutex_t lock;
+	pthread_cond_t cond; /* CLOCK_MONOTONIC: an order came */
+	unsigned orders;
+	bool stopping;
+	_Atomic bool blocked;	  /* memory is no longer served: vCPUs may sleep in a fault for good, and cannot be joined */
+	_Atomic bool leader_gone; /* follower: the leader has hung up */
+	struct wire_stop stop;
+	uint64_t stop_code; /* isa-debug-exit */
+	bool rebooted; /* leader: ended by a reset that --no-reboot forbids */
+	uint16_t epoch;
+	uint16_t reset_epoch;		/* follower: the epoch of the RESET under way */
+	uint32_t order_seq;		/* follower: of the PAUSE or RESET under way */
+	struct wire_tsc_set tsc_set;	/* follower */
+	struct vm_answers answers;	/* leader */
+};
+
+/* Builds this node; vCPUs exist and are paused, shards and the control thread run. -errno, logged; the lanes are gone either way. */
+CHECKED int vm_start(const struct vm_config *config, struct vm **out);
+void vm_free(struct vm *vm);
+
+/* Ends the machine, here and everywhere. Only the first call counts. `code`: for WIRE_STOP_DEBUG_EXIT. Never blocks. */
+void vm_stop(struct vm *vm, enum wire_stop_reason reason, node_t node, uint64_t code, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* The same, told by another node: not told on. */
+void vm_stopped(struct vm *vm, const struct wire_stop *stop, uint64_t code);
+
+void vm_post(struct vm *vm, enum vm_order order);
+/* Waits for one of the orders in `wanted` (STOP always is) until the deadline (clock_ns; 0: none). Returns those that came and
+ * clears them, but STOP, which stays; 0: the deadline. */
+unsigned vm_wait(struct vm *vm, unsigned wanted, uint64_t deadline_ns);
+
+/* The node as a person knows it: "node 1 (host2:7700)". buf of VM_NODE_TEXT bytes; returns buf. */
+#define VM_NODE_TEXT 96
+const char *vm_node_name(const struct vm *vm, node_t node, char *buf);
+
+/* Reset of this node's part, all nodes being paused: RAM zero, devices and vCPUs at power-on. -errno, logged. */
+CHECKED int vm_reset_local(struct vm *vm, uint16_t epoch);
+
+#endif
