@@ -156,7 +156,7 @@ static int run_loop(struct probe *p, uint32_t rounds, uint64_t *ns)
 static int time_loop(struct probe *p, double *round_ns)
 {
 	uint64_t best = UINT64_MAX;
-	uint64_t ns;
+	uint64_t ns = 0;
 	int rc = run_loop(p, 100, &ns);
 
 	for (int i = 0; !rc && i < TRIES; i++) {
