@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hang: says so and halts for good with interrupts off. The machine idles (no CPU time) until somebody ends it. */
-#include "guest.h"
+#include "guest.inc"
 	.text
 	.code32
 	.global start

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hello: prints "hello" and ends with EXIT_OK. The smallest guest that shows that loading, port output and ending work. */
-#include "guest.h"
+#include "guest.inc"
 	.text
 	.code32
 	.global start

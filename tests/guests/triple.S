@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* triple: says so, loads an empty IDT and executes an undefined instruction: #UD, no handler: #GP, none: #DF, none: shutdown
  * (Intel SDM vol. 3A section 6.15, "Interrupt 8"). The machine must end with a clear line, not hang. */
-#include "guest.h"
+#include "guest.inc"
 	.text
 	.code32
 	.global start

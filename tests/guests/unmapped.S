@@ -4,7 +4,7 @@
  * All must read as all ones. Prints "ports ok" and "memory ok", ends with EXIT_OK, EXIT_BAD_PORT or EXIT_BAD_MEM.
  * (QEMU's PC reads zeros from unmapped addresses: EXIT_BAD_MEM there is right.)
  */
-#include "guest.h"
+#include "guest.inc"
 	.text
 	.code32
 	.global start
