@@ -64,7 +64,8 @@ int vcpu_state_capture(struct vcpu *vcpu)
 	    ioctl(vcpu->fd, KVM_GET_FPU, &s->fpu) < 0 || ioctl(vcpu->fd, KVM_GET_DEBUGREGS, &s->debugregs) < 0 ||
 	    ioctl(vcpu->fd, KVM_GET_VCPU_EVENTS, &s->events) < 0)
 		return vcpu_error(vcpu, "reading the power-on state");
-	s->has_xcrs = ioctl(vcpu->fd, KVM_GET_XCRS, &s->xcrs) == 0;
+	/* Without XSAVE KVM tells an XCR0 that it does not take back. */
+	s->has_xcrs = ioctl(vcpu->fd, KVM_GET_XCRS, &s->xcrs) == 0 && ioctl(vcpu->fd, KVM_SET_XCRS, &s->xcrs) == 0;
 	s->sregs.apic_base = lapic_base(&vcpu->lapic);
 	return capture_msrs(vcpu);
 }

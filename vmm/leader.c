@@ -76,6 +76,22 @@ static int read_file(const char *what, const char *path, struct boot_file *out)
 	return 0;
 }
 
+/* The guest's command line: the defaults, the rate of its clock, the user's. The rate, because a guest without kvmclock would measure
+ * it against the PIT, which takes long and fails where an exit is slow. */
+static char *guest_cmdline(const struct config *config, uint32_t tsc_khz)
+{
+	char *line, *with_rate;
+
+	if (config_append(config, &line))
+		return NULL;
+	if (config->no_guest_defaults)
+		return line;
+	if (asprintf(&with_rate, "tsc_early_khz=%u %s", tsc_khz, line) < 0)
+		with_rate = NULL;
+	free(line);
+	return with_rate;
+}
+
 /* ---- the other nodes' answers ---- */
 
 static uint64_t all_others(const struct vm *vm)
@@ -349,8 +365,6 @@ static int prepare(struct leader *l)
 		log_error("%s; %s", probe.what, probe.remedy);
 		return EXIT_HOST;
 	}
-	if (config_append(config, &l->cmdline))
-		return EXIT_HOST;
 	return console_new(config->serial, config->serial_path, &l->console) ? EXIT_USAGE : 0;
 }
 
@@ -378,7 +392,8 @@ int leader_run(const struct config *config)
 		goto out;
 	code = EXIT_HOST;
 	l->vm_config.console = l->console;
-	if (vm_start(&l->vm_config, &l->vm))
+	l->cmdline = guest_cmdline(config, l->vm_config.tsc.guest_khz);
+	if (!l->cmdline || vm_start(&l->vm_config, &l->vm))
 		goto out;
 	l->vm->answers.node_stats = calloc(config->nodes, sizeof(*l->vm->answers.node_stats));
 	if (!l->vm->answers.node_stats)
