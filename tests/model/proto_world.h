@@ -146,10 +146,12 @@ static inline void code_place(struct codec *codec, struct place *place, uint32_t
 	}
 }
 
-static inline uint32_t flight_order(const struct flight *f)
+static inline uint32_t flight_order(const struct flight *f, uint32_t newest)
 {
+	uint32_t back = f->msg.type > PROTO_REQ_WRITE ? (newest - f->msg.seq) & 3 : 0;
+
 	return f->msg.type | f->msg.from << 4 | f->to << 6 | f->msg.requester << 8 | (uint32_t)f->msg.acks << 10 |
-	       (uint32_t)f->msg.right << 12 | (uint32_t)f->bytes << 14 | (uint32_t)f->msg.flags << 16 | (f->msg.seq & 3) << 18;
+	       (uint32_t)f->msg.right << 12 | (uint32_t)f->bytes << 14 | (uint32_t)f->msg.flags << 16 | back << 18;
 }
 
 static inline void code_page(struct codec *codec, struct page *page, node_t nodes)
@@ -174,7 +176,7 @@ static inline void code_page(struct codec *codec, struct page *page, node_t node
 		struct flight f = page->flight[i];
 		uint32_t j = i;
 
-		for (; j > 0 && flight_order(&page->flight[j - 1]) > flight_order(&f); j--)
+		for (; j > 0 && flight_order(&page->flight[j - 1], newest) > flight_order(&f, newest); j--)
 			page->flight[j] = page->flight[j - 1];
 		page->flight[j] = f;
 	}
