@@ -11,7 +11,7 @@
 #define PORT_SERIAL 0x3f8
 #define PORT_EXIT   0xf4
 
-#define EXIT_OK	       0 /* the guest saw what it should */
+#define EXIT_OK        0 /* the guest saw what it should */
 #define EXIT_BAD_PORT  1 /* unmapped: a port did not read as all ones */
 #define EXIT_BAD_MEM   2 /* unmapped: an address did not */
 #define EXIT_EXCEPTION 3 /* an exception that was not expected */
