@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+# Bash completion of pangea: source this file, or install it as /usr/share/bash-completion/completions/pangea.
+
+# The words of "$1" that begin with "$2".
+_pangea_words() {
+	mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")
+}
+
+_pangea_files() {
+	compopt -o filenames 2>/dev/null
+	mapfile -t COMPREPLY < <(compgen -f -- "$1")
+}
+
+_pangea() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+
+	if [[ $COMP_CWORD -eq 1 ]]; then
+		_pangea_words 'run node keygen check stats help --help --version' "$cur"
+		return
+	fi
+	case $prev in
+	--kernel | --initrd | --config | --key | --stats-json)
+		_pangea_files "$cur"
+		return
+		;;
+	--serial)
+		_pangea_words 'stdio file: null' "$cur"
+		[[ ${COMPREPLY[*]} == file: ]] && compopt -o nospace
+		return
+		;;
+	--triple-fault)
+		_pangea_words 'stop reboot' "$cur"
+		return
+		;;
+	--node)
+		_pangea_words 'local,cpus=' "$cur"
+		compopt -o nospace
+		return
+		;;
+	--append | --shards | --bind | --ready-timeout | --listen | --ready-fd | --key-fd)
+		return
+		;;
+	esac
+	case ${COMP_WORDS[1]} in
+	run)
+		_pangea_words '--node --kernel --initrd --append --config --key --shards --bind --serial --no-guest-defaults --triple-fault
+			--no-reboot --stats --stats-json --ready-timeout --quiet --help' "$cur"
+		;;
+	node)
+		_pangea_words '--listen --key --once --help' "$cur"
+		;;
+	keygen)
+		if [[ $cur == -* ]]; then _pangea_words '--force --help' "$cur"; else _pangea_files "$cur"; fi
+		;;
+	check)
+		_pangea_words '--json --help' "$cur"
+		;;
+	stats)
+		if [[ $cur == -* ]]; then _pangea_words '--json --help' "$cur"; else _pangea_files "$cur"; fi
+		;;
+	help)
+		_pangea_words 'run node keygen check stats' "$cur"
+		;;
+	esac
+}
+
+complete -F _pangea pangea
