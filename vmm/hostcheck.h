@@ -6,7 +6,7 @@
  *
  * Everything is looked at read-only, or on objects made for it that are gone on return. One thread;
  * blocks for about two seconds at most (kvmprobe.h). A failure to look is a row, not an error.
- * (Not named check.h: -Ivmm would put that before the test library's header.)
+ * (Not named check.h, so that it is never taken for the test library's header.)
  */
 #ifndef VMM_HOSTCHECK_H
 #define VMM_HOSTCHECK_H
