@@ -128,8 +128,8 @@ static void send_action(struct shard *shard, rpn_t page, const struct proto_acti
 
 	if (action->msg.type == PROTO_REQ_READ || action->msg.type == PROTO_REQ_WRITE)
 		count(&shard->stats.requests, 1);
-	if (action->with_data && !view_is_zero(shard->dsm->view, page))
-		bytes = view_bytes(shard->dsm->view, page);
+	if (action->with_data && !shard->loaded_zero)
+		bytes = shard->loaded;
 	for (uint64_t to = action->to; to; to &= to - 1) {
 		node_t n = (node_t)__builtin_ctzll(to);
 
@@ -155,7 +155,10 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 		case PROTO_PROTECT:
 			rc = view_protect(view, page);
 			break;
-		case PROTO_LOAD: /* the service view holds them until UNMAP: nothing to take aside */
+		case PROTO_LOAD: /* UNMAP may come before the SEND (D1), and takes the bytes */
+			shard->loaded_zero = view_is_zero(view, page);
+			if (!shard->loaded_zero)
+				memcpy(shard->loaded, view_bytes(view, page), PAGE_BYTES);
 			break;
 		case PROTO_UNMAP:
 			count(&shard->stats.invalidations, 1);
@@ -460,7 +463,7 @@ static void *shard_main(void *arg)
 		if (n > 0 && serve(shard))
 			last_work = clock_ns();
 		if (now >= shard->next_check_ns)
-			check_ages(shard, now);
+			check_ages(shard, clock_ns()); /* not `now`: requests were made since */
 	}
 	return NULL;
 }
@@ -486,7 +489,8 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	shard->pending = calloc(SHARD_PENDING, sizeof(*shard->pending));
 	shard->busy = calloc(SHARD_BUSY, sizeof(*shard->busy));
-	if (shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
+	shard->loaded = calloc(1, PAGE_BYTES);
+	if (!shard->loaded || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
 		rc = -ENOMEM;
 		goto fail;
 	}
@@ -514,6 +518,7 @@ void shard_destroy(struct shard *shard)
 	pagetab_destroy(&shard->busy_tab);
 	free(shard->pending);
 	free(shard->busy);
+	free(shard->loaded);
 	if (shard->epoll_fd > 0)
 		close(shard->epoll_fd);
 	if (shard->stop_fd > 0)

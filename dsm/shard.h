@@ -66,6 +66,8 @@ struct shard {
 	struct shard_busy *busy;
 	struct shard_self self[SHARD_LOOPBACK]; /* messages to this node itself, in order */
 	uint32_t self_first, self_count;
+	uint8_t *loaded; /* one page: between LOAD and SEND */
+	bool loaded_zero;
 	struct dsm_stats stats; /* written by this thread, read by any: relaxed atomics */
 };
 

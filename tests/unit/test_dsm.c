@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dsm as it ships, several nodes in one process: real userfaultfd, real shards, over the loop transport (which delays and reorders
+ * by a seed) and over TCP. Threads stand for vCPUs. A failure prints the seed; PANGEA_SEED=N runs it again.
+ */
+#include <check.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "dsm/dsm.h"
+#include "net/loop.h"
+#include "net/tcp.h"
+
+#define NODES	    3
+#define NODE_BLOCKS 2
+#define NODE_PAGES  (NODE_BLOCKS * BLOCK_PAGES)
+
+struct cluster {
+	struct dsm_sink sink;
+	unsigned nodes, shards;
+	struct loop_net *loop;
+	struct dsm *dsm[NODES];
+	atomic_bool failed;
+};
+
+static uint64_t seed(void)
+{
+	const char *text = getenv("PANGEA_SEED");
+
+	return text ? strtoull(text, NULL, 0) : clock_tsc();
+}
+
+static void on_failed(struct dsm_sink *sink, const char *why)
+{
+	struct cluster *c = container_of(sink, struct cluster, sink);
+
+	fprintf(stderr, "dsm failed: %s\n", why);
+	atomic_store(&c->failed, true);
+	_exit(1); /* threads sleep in faults that nobody will serve */
+}
+
+static void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
+{
+	struct cluster *c = container_of(sink, struct cluster, sink);
+
+	if (atomic_load(&c->failed))
+		return;
+	fprintf(stderr, "node %u lost: %s\n", peer, why);
+	_exit(1);
+}
+
+/* One TCP connection between each pair, for one lane. */
+static void tcp_pairs(unsigned nodes, int fds[NODES][NODES])
+{
+	char peer[TCP_ADDR_BYTES];
+	struct net_why why;
+	uint16_t port;
+	int listener;
+
+	memset(fds, -1, sizeof(int) * NODES * NODES);
+	ck_assert_int_eq(tcp_listen("127.0.0.1:0", &listener, &port, &why), 0);
+	for (unsigned i = 0; i < nodes; i++)
+		for (unsigned j = i + 1; j < nodes; j++) {
+			ck_assert_int_eq(tcp_connect("127.0.0.1", port, 1000, &fds[i][j], &why), 0);
+			ck_assert_int_eq(tcp_accept(listener, 1000, &fds[j][i], peer, &why), 0);
+		}
+	close(listener);
+}
+
+static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, uint64_t s)
+{
+	struct loop_options options = {.seed = s, .max_delay_ns = 200 * NS_PER_US};
+	rpn_t first[NODES + 1];
+	int fds[SHARDS_MAX][NODES][NODES];
+
+	*c = (struct cluster){.nodes = nodes, .shards = shards, .sink = {.failed = on_failed, .lost = on_lost}};
+	for (unsigned n = 0; n <= nodes; n++)
+		first[n] = n * NODE_PAGES;
+	if (!tcp)
+		ck_assert_int_eq(loop_new(nodes, 1 + shards, &options, &c->loop), 0);
+	for (unsigned l = 0; tcp && l < shards; l++)
+		tcp_pairs(nodes, fds[l]);
+	for (unsigned n = 0; n < nodes; n++) {
+		struct net_lane *lane[SHARDS_MAX];
+		struct dsm_config config = {
+			.self = n, .nodes = nodes, .node_first = first, .shards = shards, .lane = lane, .sink = &c->sink};
+
+		for (unsigned l = 0; l < shards; l++) {
+			if (tcp)
+				ck_assert_int_eq(tcp_lane_new(n, nodes, l + 1, fds[l][n], &lane[l]), 0);
+			else
+				lane[l] = loop_lane(c->loop, n, l + 1);
+		}
+		ck_assert_int_eq(dsm_new(&config, &c->dsm[n]), 0);
+		ck_assert_int_eq(dsm_start(c->dsm[n]), 0);
+	}
+}
+
+static void stop(struct cluster *c)
+{
+	atomic_store(&c->failed, true); /* the connections end in some order: no loss now */
+	for (unsigned n = 0; n < c->nodes; n++)
+		dsm_stop(c->dsm[n]);
+	for (unsigned n = 0; n < c->nodes; n++)
+		dsm_free(c->dsm[n]);
+	if (c->loop)
+		loop_free(c->loop);
+}
+
+static volatile uint64_t *word(struct cluster *c, unsigned node, rpn_t page, unsigned index)
+{
+	return (volatile uint64_t *)(dsm_ram(c->dsm[node]) + page * PAGE_BYTES) + index;
+}
+
+/* ---- what one node writes, another reads ---- */
+
+static void written_is_read(bool tcp)
+{
+	struct cluster c;
+
+	start(&c, NODES, 1, tcp, seed());
+	for (rpn_t p = 0; p < NODES * NODE_PAGES; p += 7)
+		*word(&c, (unsigned)(p % NODES), p, 3) = p + 1;
+	for (unsigned n = 0; n < NODES; n++)
+		for (rpn_t p = 0; p < NODES * NODE_PAGES; p += 7)
+			ck_assert_uint_eq(*word(&c, n, p, 3), p + 1);
+	stop(&c);
+}
+
+START_TEST(loop_written_is_read)
+{
+	written_is_read(false);
+}
+END_TEST
+
+START_TEST(tcp_written_is_read)
+{
+	written_is_read(true);
+}
+END_TEST
+
+START_TEST(a_private_block_keeps_its_bytes_when_it_is_split)
+{
+	struct cluster c;
+
+	start(&c, 2, 1, false, seed());
+	for (rpn_t p = 0; p < NODE_PAGES; p++)
+		*word(&c, 0, p, 0) = p * 3 + 1;
+	for (rpn_t p = 0; p < NODE_PAGES; p++)
+		ck_assert_uint_eq(*word(&c, 1, p, 0), p * 3 + 1);
+	stop(&c);
+}
+END_TEST
+
+START_TEST(what_one_node_uses_alone_costs_no_message)
+{
+	struct cluster c;
+	struct dsm_stats stats;
+
+	start(&c, 2, 1, false, seed());
+	memset(dsm_ram(c.dsm[0]), 0x5a, NODE_PAGES * PAGE_BYTES);
+	dsm_stats(c.dsm[0], &stats);
+	ck_assert_uint_eq(stats.messages_out, 0);
+	ck_assert_uint_eq(stats.faults_write + stats.faults_read, 0);
+	ck_assert_uint_eq(stats.splits, 0);
+	stop(&c);
+}
+END_TEST
+
+START_TEST(a_zero_page_travels_without_data)
+{
+	struct cluster c;
+	struct dsm_stats stats;
+
+	start(&c, 2, 1, false, seed());
+	ck_assert_uint_eq(*word(&c, 1, 5, 0), 0);
+	dsm_stats(c.dsm[1], &stats);
+	ck_assert_uint_eq(stats.pages_in_zero, 1);
+	ck_assert_uint_eq(stats.pages_in, 0);
+	stop(&c);
+}
+END_TEST
+
+/* ---- many threads, few pages: increments are never lost, and no word runs back ---- */
+
+#define RACE_PAGES 4
+#define RACE_WORDS 4
+
+struct racer {
+	struct cluster *c;
+	unsigned node, rounds;
+	uint64_t random;
+	uint64_t added;
+	pthread_t thread;
+};
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static rpn_t race_page(uint64_t r)
+{
+	return (r % RACE_PAGES) * NODE_PAGES * NODES / RACE_PAGES; /* spread over homes */
+}
+
+static void *race(void *arg)
+{
+	struct racer *r = arg;
+	uint64_t last[RACE_PAGES][RACE_WORDS] = {0};
+
+	for (unsigned i = 0; i < r->rounds; i++) {
+		uint64_t x = next_random(&r->random);
+		unsigned page = (unsigned)(x % RACE_PAGES), w = (unsigned)(x / RACE_PAGES % RACE_WORDS);
+		_Atomic uint64_t *at = (_Atomic uint64_t *)(uintptr_t)word(r->c, r->node, race_page(page), w);
+		uint64_t seen;
+
+		if (x >> 60 & 1) {
+			seen = atomic_fetch_add(at, 1) + 1;
+			r->added++;
+		} else {
+			seen = atomic_load(at);
+		}
+		if (seen < last[page][w]) {
+			fprintf(stderr, "node %u: word %u of page %u ran back from %llu to %llu\n", r->node, w, page,
+				(unsigned long long)last[page][w], (unsigned long long)seen);
+			_exit(1);
+		}
+		last[page][w] = seen;
+	}
+	return NULL;
+}
+
+static void counters_add_up(bool tcp, unsigned shards, unsigned rounds)
+{
+	struct racer racer[2 * NODES];
+	struct cluster c;
+	uint64_t s = seed(), added = 0, sum = 0;
+
+	printf("seed %llu\n", (unsigned long long)s);
+	fflush(stdout);
+	start(&c, NODES, shards, tcp, s);
+	for (unsigned i = 0; i < ARRAY_SIZE(racer); i++) {
+		racer[i] = (struct racer){.c = &c, .node = i % NODES, .rounds = rounds, .random = s * (i + 1) | 1};
+		ck_assert_int_eq(pthread_create(&racer[i].thread, NULL, race, &racer[i]), 0);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(racer); i++) {
+		pthread_join(racer[i].thread, NULL);
+		added += racer[i].added;
+	}
+	for (unsigned p = 0; p < RACE_PAGES; p++)
+		for (unsigned w = 0; w < RACE_WORDS; w++)
+			sum += *word(&c, p % NODES, race_page(p), w);
+	ck_assert_uint_eq(sum, added);
+	stop(&c);
+}
+
+START_TEST(loop_counters_add_up)
+{
+	counters_add_up(false, 1, 3000);
+}
+END_TEST
+
+START_TEST(loop_counters_add_up_over_shards)
+{
+	counters_add_up(false, 3, 3000);
+}
+END_TEST
+
+START_TEST(tcp_counters_add_up)
+{
+	counters_add_up(true, 2, 20000);
+}
+END_TEST
+
+START_TEST(after_a_reset_all_is_zero_and_private)
+{
+	struct cluster c;
+	struct dsm_stats before, after;
+
+	start(&c, 2, 1, false, seed());
+	for (rpn_t p = 0; p < 2 * NODE_PAGES; p += 3)
+		*word(&c, (unsigned)(p & 1), p, 0) = 7;
+	for (unsigned n = 0; n < 2; n++)
+		dsm_stop(c.dsm[n]);
+	for (unsigned n = 0; n < 2; n++)
+		ck_assert_int_eq(dsm_reset(c.dsm[n], 2), 0);
+	for (unsigned n = 0; n < 2; n++)
+		ck_assert_int_eq(dsm_start(c.dsm[n]), 0);
+	dsm_stats(c.dsm[0], &before);
+	for (rpn_t p = 0; p < NODE_PAGES; p += 3)
+		ck_assert_uint_eq(*word(&c, 0, p, 0), 0);
+	dsm_stats(c.dsm[0], &after);
+	ck_assert_uint_eq(before.messages_out, after.messages_out);
+	for (rpn_t p = 0; p < 2 * NODE_PAGES; p += 3) {
+		ck_assert_uint_eq(*word(&c, 1, p, 0), 0);
+		*word(&c, 1, p, 0) = p;
+		ck_assert_uint_eq(*word(&c, 0, p, 0), p);
+	}
+	stop(&c);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("dsm");
+	TCase *tc = tcase_create("dsm");
+
+	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, loop_written_is_read);
+	tcase_add_test(tc, tcp_written_is_read);
+	tcase_add_test(tc, a_private_block_keeps_its_bytes_when_it_is_split);
+	tcase_add_test(tc, what_one_node_uses_alone_costs_no_message);
+	tcase_add_test(tc, a_zero_page_travels_without_data);
+	tcase_add_test(tc, loop_counters_add_up);
+	tcase_add_test(tc, loop_counters_add_up_over_shards);
+	tcase_add_test(tc, tcp_counters_add_up);
+	tcase_add_test(tc, after_a_reset_all_is_zero_and_private);
+	suite_add_tcase(suite, tc);
+	SRunner *sr = srunner_create(suite);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
