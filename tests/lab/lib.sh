@@ -12,6 +12,7 @@ PATH=$PATH:/usr/sbin:/sbin
 cleanup=()
 children=()
 progress_pid=
+tty=
 
 # say WORDS: one line to the person, on stderr, as stdout belongs to jobs.
 say() { echo "lab: $*" >&2; }
@@ -127,11 +128,13 @@ helper()
 at_exit()
 {
 	local status=$? p
+	# A subshell that is ended before it has dropped its traps must not clean up after the script.
+	[ "$BASHPID" = $$ ] || exit "$status"
 	progress_end
+	[ -z "${tty:-}" ] || stty "$tty" # as it was before a script made it raw
 	for p in "${children[@]}"; do
 		kill -KILL "$p" 2>/dev/null || true
 	done
-	[ ${#children[@]} = 0 ] || wait "${children[@]}" 2>/dev/null || true
 	[ ${#cleanup[@]} = 0 ] || rm -rf "${cleanup[@]}"
 	exit "$status"
 }
