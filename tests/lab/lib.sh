@@ -68,7 +68,7 @@ progress()
 progress_end()
 {
 	[ -n "$progress_pid" ] || return 0
-	kill "$progress_pid" 2>/dev/null || true
+	kill -KILL "$progress_pid" 2>/dev/null || true # not a signal that it may have a trap for
 	wait "$progress_pid" 2>/dev/null || true
 	progress_pid=
 	[ ! -t 2 ] || printf '\r\033[K' >&2
