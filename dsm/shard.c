@@ -140,6 +140,30 @@ static void send_action(struct shard *shard, rpn_t page, const struct proto_acti
 	}
 }
 
+/* ---- damping ---- */
+
+static struct shard_recent *recent_of(struct shard *shard, rpn_t page)
+{
+	struct shard_recent *r = &shard->recent[page & (SHARD_RECENT - 1)];
+
+	if (r->page != page)
+		*r = (struct shard_recent){.page = page};
+	return r;
+}
+
+/* When this order to give a page up may be obeyed; 0: now. */
+static uint64_t hold_until(struct shard *shard, rpn_t page, uint64_t now)
+{
+	const struct shard_recent *r = recent_of(shard, page);
+	uint64_t hold = MIN(MAX(HOLD_FAULTS * shard->fault_ns, HOLD_MIN_NS), HOLD_MAX_NS);
+
+	if (!shard->dsm->config.damping || !r->gained_ns || !r->lost_ns || r->gained_ns < r->lost_ns)
+		return 0;
+	if (r->gained_ns - r->lost_ns > 4 * HOLD_MAX_NS || now - r->gained_ns >= hold)
+		return 0;
+	return r->gained_ns + hold;
+}
+
 /* ---- actions ---- */
 
 static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work)
@@ -153,6 +177,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 
 		switch ((enum proto_action_type)a->type) {
 		case PROTO_PROTECT:
+			recent_of(shard, page)->lost_ns = clock_ns();
 			rc = view_protect(view, page);
 			break;
 		case PROTO_LOAD: /* UNMAP may come before the SEND (D1), and takes the bytes */
@@ -161,6 +186,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 				memcpy(shard->loaded, view_bytes(view, page), PAGE_BYTES);
 			break;
 		case PROTO_UNMAP:
+			recent_of(shard, page)->lost_ns = clock_ns();
 			count(&shard->stats.invalidations, 1);
 			rc = view_drop(view, page);
 			break;
@@ -206,11 +232,14 @@ static int verdict_of(struct shard *shard, const struct proto_msg *msg, enum pro
 
 /* ---- the two machines of a page ---- */
 
-static void finished(struct shard *shard, const struct shard_pending *p)
+static void finished(struct shard *shard, rpn_t page, const struct shard_pending *p)
 {
-	uint64_t ns = clock_ns() - p->since_ns;
+	uint64_t now = clock_ns();
+	uint64_t ns = now - p->since_ns;
 	unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
 
+	shard->fault_ns = shard->fault_ns ? (7 * shard->fault_ns + ns) / 8 : ns;
+	recent_of(shard, page)->gained_ns = now;
 	count(&(p->write ? shard->stats.write_ns : shard->stats.read_ns)[MIN(bucket, DSM_HISTOGRAM - 1u)], 1);
 }
 
@@ -244,7 +273,7 @@ static int cache_event(struct shard *shard, const struct proto_event *ev, const 
 	if (proto_cache_idle(cache)) {
 		dsm->cache[work->page] = proto_cache_pack(cache);
 		if (slot != PAGETAB_NONE) {
-			finished(shard, &shard->pending[slot]);
+			finished(shard, work->page, &shard->pending[slot]);
 			pagetab_remove(&shard->pending_tab, work->page);
 		}
 	}
@@ -319,6 +348,8 @@ static int dir_event(struct shard *shard, struct proto_event *ev, const struct w
 	return rc ? rc : verdict_of(shard, &ev->msg, verdict, work->page);
 }
 
+static bool hold(struct shard *shard, rpn_t page, const struct proto_msg *msg);
+
 /* Messages of this node to itself come before anything else. */
 static int drain_self(struct shard *shard)
 {
@@ -331,9 +362,54 @@ static int drain_self(struct shard *shard)
 
 		shard->self_first = (shard->self_first + 1) % SHARD_LOOPBACK;
 		shard->self_count--;
-		rc = proto_msg_for_dir(s.msg.type) ? dir_event(shard, &ev, &work) : cache_event(shard, &ev, &work);
+		if (proto_msg_for_dir(s.msg.type))
+			rc = dir_event(shard, &ev, &work);
+		else if (!hold(shard, s.page, &s.msg))
+			rc = cache_event(shard, &ev, &work);
 	}
 	return rc;
+}
+
+static void settle(struct shard *shard, int rc);
+
+static void obey(struct shard *shard, rpn_t page, const struct proto_msg *msg)
+{
+	struct proto_event ev = {.type = PROTO_EV_MSG, .msg = *msg};
+	struct work work = {.page = page};
+
+	settle(shard, cache_event(shard, &ev, &work));
+}
+
+/* Takes a message that asks this node to give a page up; true if it waits in `held` now. */
+static bool hold(struct shard *shard, rpn_t page, const struct proto_msg *msg)
+{
+	bool gives_up = msg->type == PROTO_FWD_READ || msg->type == PROTO_FWD_WRITE || msg->type == PROTO_INV;
+	uint64_t due = gives_up && shard->held_count < SHARD_HELD ? hold_until(shard, page, clock_ns()) : 0;
+
+	if (!due)
+		return false;
+	shard->held[shard->held_count++] = (struct shard_held){.due_ns = due, .page = page, .msg = *msg};
+	count(&shard->stats.held, 1);
+	return true;
+}
+
+/* Obeys what is due. Returns when the next is, or 0. */
+static uint64_t release_held(struct shard *shard)
+{
+	uint64_t now = clock_ns(), next = 0;
+
+	for (uint32_t i = 0; i < shard->held_count && !shard->failed;) {
+		struct shard_held h = shard->held[i];
+
+		if (h.due_ns > now) {
+			next = next ? MIN(next, h.due_ns) : h.due_ns;
+			i++;
+			continue;
+		}
+		shard->held[i] = shard->held[--shard->held_count];
+		obey(shard, h.page, &h.msg);
+	}
+	return next;
 }
 
 static void settle(struct shard *shard, int rc)
@@ -393,7 +469,10 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 	} else if (ev.msg.type == PROTO_GRANT) {
 		count(&shard->stats.upgrades, 1);
 	}
-	settle(shard, proto_msg_for_dir(ev.msg.type) ? dir_event(shard, &ev, &work) : cache_event(shard, &ev, &work));
+	if (proto_msg_for_dir(ev.msg.type))
+		settle(shard, dir_event(shard, &ev, &work));
+	else if (!hold(shard, work.page, &ev.msg))
+		settle(shard, cache_event(shard, &ev, &work));
 }
 
 static void on_lost(struct net_sink *sink, node_t peer, int err, const char *why)
@@ -449,14 +528,18 @@ static void *shard_main(void *arg)
 	snprintf(name, sizeof(name), "dsm-%u", shard->index);
 	pthread_setname_np(pthread_self(), name);
 	while (!stop) {
+		uint64_t due = release_held(shard);
 		uint64_t now = clock_ns();
-		bool poll_now = now - last_work < shard->dsm->config.poll_ns;
-		/* After a failure only the order to stop matters, and the descriptors would stay readable. */
-		int n = epoll_wait(shard->epoll_fd, ev, ARRAY_SIZE(ev), poll_now ? 0 : 250);
+		uint64_t sleep_ns = now - last_work < shard->dsm->config.poll_ns ? 0 : 250 * NS_PER_MS;
+
+		if (due)
+			sleep_ns = MIN(sleep_ns, due > now ? due - now : 0);
+		struct timespec ts = {.tv_nsec = (long)sleep_ns};
+		int n = epoll_pwait2(shard->epoll_fd, ev, ARRAY_SIZE(ev), &ts, NULL);
 
 		for (int i = 0; i < n; i++)
 			stop |= ev[i].data.fd == shard->stop_fd;
-		if (shard->failed) {
+		if (shard->failed) { /* only the order to stop matters now, and the descriptors stay readable */
 			usleep(10000);
 			continue;
 		}
@@ -490,7 +573,8 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->pending = calloc(SHARD_PENDING, sizeof(*shard->pending));
 	shard->busy = calloc(SHARD_BUSY, sizeof(*shard->busy));
 	shard->loaded = calloc(1, PAGE_BYTES);
-	if (!shard->loaded || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
+	shard->recent = calloc(SHARD_RECENT, sizeof(*shard->recent));
+	if (!shard->loaded || !shard->recent || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
 		rc = -ENOMEM;
 		goto fail;
 	}
@@ -503,7 +587,7 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 		rc = watch(shard, net_fd(lane));
 	if (!rc)
 		rc = watch(shard, shard->stop_fd);
-	shard->stats.metadata_bytes = SHARD_PENDING * sizeof(*shard->pending) + SHARD_BUSY * sizeof(*shard->busy) +
+	shard->stats.metadata_bytes = SHARD_PENDING * sizeof(*shard->pending) + SHARD_BUSY * sizeof(*shard->busy) + SHARD_RECENT * sizeof(*shard->recent) +
 				      (SHARD_PENDING + SHARD_BUSY) * (2 * sizeof(uint32_t) + sizeof(rpn_t) + sizeof(uint32_t));
 fail:
 	if (rc)
@@ -519,6 +603,7 @@ void shard_destroy(struct shard *shard)
 	free(shard->pending);
 	free(shard->busy);
 	free(shard->loaded);
+	free(shard->recent);
 	if (shard->epoll_fd > 0)
 		close(shard->epoll_fd);
 	if (shard->stop_fd > 0)
@@ -555,4 +640,5 @@ void shard_reset(struct shard *shard)
 	pagetab_clear(&shard->pending_tab);
 	pagetab_clear(&shard->busy_tab);
 	shard->self_count = 0;
+	shard->held_count = 0;
 }

@@ -27,6 +27,7 @@
 	X(pages_out_zero, "zero pages sent, without data")                                                                                 \
 	X(upgrades, "upgrades without data")                                                                                               \
 	X(invalidations, "copies invalidated")                                                                                             \
+	X(held, "contended pages held for a moment")                                                                                       \
 	X(messages_out, "messages sent")                                                                                                   \
 	X(messages_in, "messages received")                                                                                                \
 	X(bytes_out, "bytes sent")                                                                                                         \

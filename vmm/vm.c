@@ -87,6 +87,7 @@ static int memory_start(struct vm *vm)
 		.node_first = first,
 		.shards = vm->config.shards,
 		.lane = vm->config.lane ? vm->config.lane + 1 : NULL,
+		.damping = !(vm->config.options & VM_OPTION_NO_DAMPING),
 		.sink = &vm->dsm_sink,
 	};
 

@@ -27,7 +27,9 @@
 #include "vmm/console.h"
 #include "vmm/memmap.h"
 
-#define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u /* wire_machine.options */
+/* wire_machine.options */
+#define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u
+#define VM_OPTION_NO_DAMPING	       2u
 
 /* What the driver is asked to do; a set of bits, so that none is lost and none can pile up. */
 enum vm_order {

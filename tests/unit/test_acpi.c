@@ -326,10 +326,10 @@ static void check_slit(const struct machine *m)
 	ck_assert_uint_eq(h->length, sizeof(*s) + s->localities * s->localities);
 	for (node_t i = 0; i < m->map.nodes; i++)
 		for (node_t j = 0; j < m->map.nodes; j++)
-			ck_assert_uint_eq(distance[i * m->map.nodes + j], i == j ? 10 : 20);
+			ck_assert_uint_eq(distance[i * m->map.nodes + j], i == j ? 10 : 100);
 }
 
-START_TEST(slit_is_10_and_20)
+START_TEST(slit_is_10_and_100)
 {
 	struct machine m = MACHINE({1, 64 * MIB}, {1, 64 * MIB}, {1, 64 * MIB});
 
@@ -448,7 +448,7 @@ int main(void)
 	tcase_add_test(t, srat_has_a_domain_a_node);
 	tcase_add_test(t, srat_splits_a_node_at_the_hole);
 	tcase_add_test(t, srat_has_memory_only_and_cpu_only_nodes);
-	tcase_add_test(t, slit_is_10_and_20);
+	tcase_add_test(t, slit_is_10_and_100);
 	tcase_add_test(t, the_largest_machine_fits);
 	tcase_add_test(t, ram_that_ends_below_the_area_is_an_error);
 	tcase_add_test(t, the_configuration_is_what_the_tables_say);

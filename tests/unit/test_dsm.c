@@ -88,7 +88,7 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, 
 	for (unsigned n = 0; n < nodes; n++) {
 		struct net_lane *lane[SHARDS_MAX];
 		struct dsm_config config = {
-			.self = n, .nodes = nodes, .node_first = first, .shards = shards, .lane = lane, .sink = &c->sink};
+			.self = n, .nodes = nodes, .node_first = first, .shards = shards, .lane = lane, .damping = s & 1, .sink = &c->sink};
 
 		for (unsigned l = 0; l < shards; l++) {
 			if (tcp)
