@@ -52,8 +52,7 @@ static void mmio_write(struct device *dev, uint64_t offset, const void *data, ui
 
 	/* IOREGSEL is a byte that drivers write as a word of any width; the others are taken as they are. */
 	pthread_mutex_lock(&irq->lock);
-	if (ioapic_write(&irq->ioapic, (uint32_t)offset, value))
-		value = 0; /* no register there: the write is lost */
+	(void)ioapic_write(&irq->ioapic, (uint32_t)offset, value); /* no register there: the write is lost */
 	pthread_mutex_unlock(&irq->lock);
 }
 

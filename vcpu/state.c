@@ -17,6 +17,32 @@ static int vcpu_error(const struct vcpu *vcpu, const char *what)
 	return -err;
 }
 
+/* One MSR, as KVM_GET_MSRS and KVM_SET_MSRS take it. */
+union one_msr {
+	struct kvm_msrs head;
+	uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+};
+
+/* False: this vCPU does not have it. */
+static bool get_msr(const struct vcpu *vcpu, uint32_t index, struct kvm_msr_entry *out)
+{
+	union one_msr one = {.head.nmsrs = 1};
+
+	one.head.entries[0].index = index;
+	if (ioctl(vcpu->fd, KVM_GET_MSRS, &one) != 1)
+		return false;
+	*out = one.head.entries[0];
+	return true;
+}
+
+static void set_msr(const struct vcpu *vcpu, const struct kvm_msr_entry *entry)
+{
+	union one_msr one = {.head.nmsrs = 1};
+
+	one.head.entries[0] = *entry;
+	(void)ioctl(vcpu->fd, KVM_SET_MSRS, &one);
+}
+
 /* The MSRs that KVM would save for migration, as they are now. The counter itself is not among them: it runs on. */
 static int capture_msrs(struct vcpu *vcpu)
 {
@@ -37,15 +63,10 @@ static int capture_msrs(struct vcpu *vcpu)
 	}
 	/* KVM stops at the first one that this vCPU does not have: ask for each alone. */
 	for (uint32_t i = 0; i < list->nmsrs; i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry entry;
-		} one = {.head.nmsrs = 1, .entry.index = list->indices[i]};
-
 		if (list->indices[i] == MSR_IA32_TSC || (list->indices[i] >= 0x4b564d00 && list->indices[i] <= 0x4b564dff))
 			continue;
-		if (ioctl(vcpu->fd, KVM_GET_MSRS, &one) == 1)
-			msrs->entries[msrs->nmsrs++] = one.entry;
+		if (get_msr(vcpu, list->indices[i], &msrs->entries[msrs->nmsrs]))
+			msrs->nmsrs++;
 	}
 	vcpu->power_on.msrs = msrs;
 	msrs = NULL;
@@ -104,16 +125,9 @@ int vcpu_state_power_on(struct vcpu *vcpu, const struct kvm_sregs *sregs, const 
 	if (ioctl(vcpu->fd, KVM_SET_FPU, &s->fpu) < 0 || (s->has_xcrs && ioctl(vcpu->fd, KVM_SET_XCRS, &s->xcrs) < 0))
 		return vcpu_error(vcpu, "resetting the FPU");
 	/* One at a time: some that can be read cannot be written back, and those do not change either. */
-	for (uint32_t i = 0; i < s->msrs->nmsrs; i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry entry;
-		} one = {.head.nmsrs = 1, .entry = s->msrs->entries[i]};
-
-		if (one.entry.index == 0xc0000080) /* EFER: KVM_SET_SREGS did it, in step with CR0 and CR4 */
-			continue;
-		(void)ioctl(vcpu->fd, KVM_SET_MSRS, &one);
-	}
+	for (uint32_t i = 0; i < s->msrs->nmsrs; i++)
+		if (s->msrs->entries[i].index != 0xc0000080) /* EFER: KVM_SET_SREGS did it, in step with CR0 and CR4 */
+			set_msr(vcpu, &s->msrs->entries[i]);
 	return 0;
 }
 

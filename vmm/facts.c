@@ -48,7 +48,7 @@ static bool tsc_invariant(const struct cpuid_set *set)
 /* KVM tells the counter's rate by a vCPU. */
 static int probe_tsc(int kvm, struct wire_facts *facts)
 {
-	struct tsc tsc;
+	struct tsc tsc = {0};
 	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	int vcpu = vm >= 0 ? ioctl(vm, KVM_CREATE_VCPU, 0ul) : -1;
 	int rc = vcpu >= 0 ? tsc_probe(vcpu, &tsc) : -errno;

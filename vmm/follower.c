@@ -17,7 +17,7 @@
 #include "vmm/signals.h"
 #include "vmm/vm.h"
 
-#define JOIN_TIMEOUT_NS	    (60 * NS_PER_SEC)
+#define JOIN_TIMEOUT_NS     (60 * NS_PER_SEC)
 #define FAREWELL_TIMEOUT_NS (3 * NS_PER_SEC)
 
 struct joining {
@@ -210,8 +210,11 @@ int follower_run(int fd, const uint8_t key[KEY_BYTES], const char *leader)
 	int code = EXIT_JOIN;
 
 	signals_block();
-	if (!j || !config || !signals || signals_start(signals))
+	if (!j || !config || !signals || signals_start(signals)) {
+		free(signals);
 		goto out;
+	}
+	/* From here on the signal thread has `signals`: it lives as long as the process. */
 	j->fd = fd;
 	j->listen_fd = -1;
 	j->key = key;

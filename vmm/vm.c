@@ -15,7 +15,7 @@
 #include "vmm/control.h"
 
 /* Where KVM on Intel puts three pages and a page of its own for real mode: in the hole below 4 GiB, where no RAM is. */
-#define TSS_GPA		 0xfffbd000u
+#define TSS_GPA          0xfffbd000u
 #define IDENTITY_MAP_GPA 0xfffbc000u
 
 struct vm_step {
@@ -44,7 +44,8 @@ static int kvm_start(struct vm *vm)
 		log_error("KVM cannot create a virtual machine: %s", strerror(-err));
 		return err;
 	}
-	if (ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 || ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, (unsigned long)TSS_GPA) < 0) {
+	if (ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 ||
+	    ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, (unsigned long)TSS_GPA) < 0) {
 		log_error("KVM cannot place its real-mode pages: %s", strerror(errno));
 		return -EIO;
 	}
@@ -81,6 +82,7 @@ static int memory_start(struct vm *vm)
 {
 	const struct memmap *map = &vm->config.map;
 	rpn_t first[NODES_MAX + 1];
+	const char *poll_us = getenv("PANGEA_POLL_US");
 	struct dsm_config config = {
 		.self = vm->config.self,
 		.nodes = map->nodes,
@@ -88,6 +90,7 @@ static int memory_start(struct vm *vm)
 		.shards = vm->config.shards,
 		.lane = vm->config.lane ? vm->config.lane + 1 : NULL,
 		.damping = !(vm->config.options & VM_OPTION_NO_DAMPING),
+		.poll_ns = poll_us ? strtoull(poll_us, NULL, 0) * 1000 : 0,
 		.sink = &vm->dsm_sink,
 	};
 
@@ -111,7 +114,8 @@ static int memory_start(struct vm *vm)
 
 		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0) {
 			rc = -errno;
-			log_error("KVM does not take %llu MiB of guest RAM: %s", (unsigned long long)(slot.memory_size / MIB), strerror(-rc));
+			log_error("KVM does not take %llu MiB of guest RAM: %s", (unsigned long long)(slot.memory_size / MIB),
+				  strerror(-rc));
 			return rc;
 		}
 	}
@@ -137,7 +141,8 @@ static void on_machine_request(struct machine_sink *sink, enum machine_request w
 		vm_stop(vm, WIRE_STOP_POWEROFF, vm->config.self, 0, "the guest powered off");
 		break;
 	case MACHINE_EXIT:
-		vm_stop(vm, WIRE_STOP_DEBUG_EXIT, vm->config.self, code >> 1, "the guest wrote %u to its debug exit port", code >> 1);
+		vm_stop(vm, WIRE_STOP_DEBUG_EXIT, vm->config.self, code >> 1, "the guest wrote %u to its debug exit port",
+			code >> 1);
 		break;
 	}
 }
@@ -249,7 +254,7 @@ static void lane_stop(struct vm *vm)
 }
 
 static const struct vm_step vm_steps[] = {
-	{"KVM", kvm_start, kvm_stop},	     {"guest RAM", memory_start, memory_stop}, {"devices", devices_start, devices_stop},
+	{"KVM", kvm_start, kvm_stop},       {"guest RAM", memory_start, memory_stop}, {"devices", devices_start, devices_stop},
 	{"vCPUs", vcpus_start, vcpus_stop}, {"control lane", lane_start, lane_stop},
 };
 
