@@ -32,10 +32,10 @@ struct dsm_sink {
 struct dsm_config {
 	node_t self, nodes;
 	const rpn_t *node_first; /* node n is home of [node_first[n], node_first[n+1]): nodes + 1 entries, copied; whole blocks */
-	unsigned shards;	 /* [1, SHARDS_MAX]; ignored with one node */
-	struct net_lane **lane;	 /* [shards], taken over by dsm_new whatever it returns; ignored with one node */
-	bool damping;		 /* contended pages are kept for a moment (shard.h) */
-	uint64_t poll_ns;	 /* how long a shard polls before it sleeps */
+	unsigned shards;         /* [1, SHARDS_MAX]; ignored with one node */
+	struct net_lane **lane;  /* [shards], taken over by dsm_new whatever it returns; ignored with one node */
+	bool damping;            /* contended pages are kept for a moment (shard.h) */
+	uint64_t poll_ns;        /* how long a shard polls before it sleeps */
 	struct dsm_sink *sink;
 };
 

@@ -18,8 +18,8 @@ struct pagetab {
 	uint32_t used;
 	uint32_t slots;
 	uint32_t *bucket; /* slot + 1, or 0 */
-	rpn_t *page;	  /* of a slot */
-	uint32_t *free;	  /* stack of free slots */
+	rpn_t *page;      /* of a slot */
+	uint32_t *free;   /* stack of free slots */
 };
 
 CHECKED int pagetab_init(struct pagetab *tab, uint32_t slots); /* a power of two. -ENOMEM */

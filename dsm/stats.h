@@ -14,26 +14,26 @@
 #define DSM_HOTTEST   32
 
 /* name, what a person reads. The order is the wire's. */
-#define DSM_COUNTERS(X)                                                                                                                    \
-	X(faults_read, "read faults")                                                                                                      \
-	X(faults_write, "write faults")                                                                                                    \
-	X(faults_upgrade, "write faults on a read-only copy")                                                                              \
-	X(faults_local, "faults settled here")                                                                                             \
-	X(requests, "requests to a home")                                                                                                  \
-	X(served, "requests served as home")                                                                                               \
-	X(pages_in, "pages received")                                                                                                      \
-	X(pages_in_zero, "zero pages received, without data")                                                                              \
-	X(pages_out, "pages sent")                                                                                                         \
-	X(pages_out_zero, "zero pages sent, without data")                                                                                 \
-	X(upgrades, "upgrades without data")                                                                                               \
-	X(invalidations, "copies invalidated")                                                                                             \
-	X(held, "contended pages held for a moment")                                                                                       \
-	X(messages_out, "messages sent")                                                                                                   \
-	X(messages_in, "messages received")                                                                                                \
-	X(bytes_out, "bytes sent")                                                                                                         \
-	X(splits, "private blocks split")                                                                                                  \
-	X(stale, "stale messages")                                                                                                         \
-	X(metadata_bytes, "bytes of bookkeeping")                                                                                          \
+#define DSM_COUNTERS(X)                                       \
+	X(faults_read, "read faults")                         \
+	X(faults_write, "write faults")                       \
+	X(faults_upgrade, "write faults on a read-only copy") \
+	X(faults_local, "faults settled here")                \
+	X(requests, "requests to a home")                     \
+	X(served, "requests served as home")                  \
+	X(pages_in, "pages received")                         \
+	X(pages_in_zero, "zero pages received, without data") \
+	X(pages_out, "pages sent")                            \
+	X(pages_out_zero, "zero pages sent, without data")    \
+	X(upgrades, "upgrades without data")                  \
+	X(invalidations, "copies invalidated")                \
+	X(held, "contended pages held for a moment")          \
+	X(messages_out, "messages sent")                      \
+	X(messages_in, "messages received")                   \
+	X(bytes_out, "bytes sent")                            \
+	X(splits, "private blocks split")                     \
+	X(stale, "stale messages")                            \
+	X(metadata_bytes, "bytes of bookkeeping")             \
 	X(ram_bytes, "bytes of guest RAM here")
 
 struct dsm_stats {

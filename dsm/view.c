@@ -97,7 +97,8 @@ static int open_uffd(void)
 	if (fd < 0) {
 		int err = -errno;
 
-		log_error("userfaultfd is not available: %s; run as root, or allow it: sysctl vm.unprivileged_userfaultfd=1", strerror(-err));
+		log_error("userfaultfd is not available: %s; run as root, or allow it: sysctl vm.unprivileged_userfaultfd=1",
+			  strerror(-err));
 		return err;
 	}
 	struct uffdio_api api = {.api = UFFD_API, .features = WANTED_FEATURES};

@@ -29,7 +29,7 @@ struct view;
 
 struct view_fault {
 	rpn_t page;
-	bool write; /* the access was a write */
+	bool write;          /* the access was a write */
 	bool protected_page; /* the page is there, write-protected (WP); otherwise it is missing */
 };
 

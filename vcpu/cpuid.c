@@ -11,18 +11,18 @@
 #define BIT(n) (1u << (n))
 
 /* Leaf 1 */
-#define ECX1_MONITOR	  BIT(3)
-#define ECX1_VMX	  BIT(5)
-#define ECX1_X2APIC	  BIT(21)
+#define ECX1_MONITOR      BIT(3)
+#define ECX1_VMX          BIT(5)
+#define ECX1_X2APIC       BIT(21)
 #define ECX1_TSC_DEADLINE BIT(24)
-#define ECX1_HYPERVISOR	  BIT(31)
-#define EDX1_APIC	  BIT(9)
-#define EDX1_HTT	  BIT(28)
+#define ECX1_HYPERVISOR   BIT(31)
+#define EDX1_APIC         BIT(9)
+#define EDX1_HTT          BIT(28)
 /* Leaf 6 */
 #define EAX6_ARAT BIT(2)
 /* Leaf 7 */
 #define EBX7_TSC_ADJUST BIT(1)
-#define ECX7_WAITPKG	BIT(5)
+#define ECX7_WAITPKG    BIT(5)
 /* Leaf 0x80000001 */
 #define ECX8_SVM      BIT(2)
 #define ECX8_EXTAPIC  BIT(3)

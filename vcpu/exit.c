@@ -13,13 +13,13 @@
 #include "devices/bus.h"
 #include "vcpu/vcpu.h"
 
-#define DEVICE_NODE	 0u
+#define DEVICE_NODE      0u
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC_FIRST 0x800u
-#define MSR_X2APIC_LAST	 0x8ffu
+#define MSR_X2APIC_LAST  0x8ffu
 #define SERIAL_DATA_PORT 0x3f8u
-#define RESET_PORT	 0xcf9u
-#define RESET_VALUE	 6
+#define RESET_PORT       0xcf9u
+#define RESET_VALUE      6
 
 static void count(_Atomic uint64_t *counter)
 {
@@ -143,7 +143,8 @@ static bool on_pio(struct vcpu *vcpu)
 
 	count(&vcpu->set->counters.pio);
 	for (uint32_t i = 0; ok && i < run->io.count; i++)
-		ok = access_device(vcpu, false, run->io.port, data + i * run->io.size, run->io.size, run->io.direction == KVM_EXIT_IO_OUT);
+		ok = access_device(vcpu, false, run->io.port, data + i * run->io.size, run->io.size,
+				   run->io.direction == KVM_EXIT_IO_OUT);
 	return ok;
 }
 
@@ -178,7 +179,8 @@ static bool on_mmio(struct vcpu *vcpu)
 
 	count(&vcpu->set->counters.mmio);
 	pthread_mutex_lock(&vcpu->lock);
-	bool own = lapic_mode(&vcpu->lapic) == APIC_XAPIC && gpa >= lapic_mmio_base(&vcpu->lapic) && gpa - lapic_mmio_base(&vcpu->lapic) < 4096;
+	bool own = lapic_mode(&vcpu->lapic) == APIC_XAPIC && gpa >= lapic_mmio_base(&vcpu->lapic) &&
+		   gpa - lapic_mmio_base(&vcpu->lapic) < 4096;
 	uint32_t offset = (uint32_t)(gpa - lapic_mmio_base(&vcpu->lapic));
 	pthread_mutex_unlock(&vcpu->lock);
 	if (own && on_lapic_page(vcpu, offset, run->mmio.data, run->mmio.len, run->mmio.is_write))
@@ -205,7 +207,8 @@ static bool on_msr(struct vcpu *vcpu, bool write)
 	} else if (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST) {
 		uint64_t value = 0;
 
-		rc = write ? lapic_msr_write(&vcpu->lapic, msr, run->msr.data, &now, &effects) : lapic_msr_read(&vcpu->lapic, msr, &now, &value);
+		rc = write ? lapic_msr_write(&vcpu->lapic, msr, run->msr.data, &now, &effects)
+			   : lapic_msr_read(&vcpu->lapic, msr, &now, &value);
 		if (!write && rc == 0)
 			run->msr.data = value;
 	}

@@ -140,7 +140,8 @@ void ipi_route_changed(struct vcpu *vcpu)
 	bool failed = vcpu->route_acks && !vcpu->quit;
 	pthread_mutex_unlock(&vcpu->lock);
 	if (failed)
-		vcpus->config.sink->failed(vcpus->config.sink, vcpu->id, "the other nodes did not take a new interrupt route within 10 s");
+		vcpus->config.sink->failed(vcpus->config.sink, vcpu->id,
+					   "the other nodes did not take a new interrupt route within 10 s");
 }
 
 int ipi_route_receive(struct vcpus *vcpus, const struct wire_route *msg)

@@ -39,8 +39,10 @@ int tsc_apply(const struct tsc *tsc, int vm_fd, int vcpu_fd)
 	};
 
 	if (tsc->scaled) {
-		if (ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0 || ioctl(vcpu_fd, KVM_SET_TSC_KHZ, tsc->guest_khz) < 0) {
-			log_error("node 0's time-stamp counter runs at %u kHz, this host's at %u kHz, and this processor cannot scale: "
+		if (ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0 ||
+		    ioctl(vcpu_fd, KVM_SET_TSC_KHZ, tsc->guest_khz) < 0) {
+			log_error("node 0's time-stamp counter runs at %u kHz, this host's at %u kHz, and this processor cannot "
+				  "scale: "
 				  "use hosts of the same rate",
 				  tsc->guest_khz, tsc->host_khz);
 			return -ENOTSUP;

@@ -29,9 +29,9 @@
 #include "vcpu/lapic.h"
 #include "vcpu/tsc.h"
 
-#define IO_TIMEOUT_NS	 (20 * NS_PER_SEC)
+#define IO_TIMEOUT_NS    (20 * NS_PER_SEC)
 #define PAUSE_TIMEOUT_NS (10 * NS_PER_SEC)
-#define KICK_SIGNAL	 SIGUSR1
+#define KICK_SIGNAL      SIGUSR1
 
 struct bus;
 struct vcpus;
@@ -97,11 +97,11 @@ struct vcpu {
 struct vcpus_config {
 	int kvm_fd, vm_fd;
 	node_t self, nodes;
-	const vcpu_t *node_first;   /* node n has [node_first[n], node_first[n+1]): nodes + 1 entries, copied */
+	const vcpu_t *node_first;      /* node n has [node_first[n], node_first[n+1]): nodes + 1 entries, copied */
 	const struct cpuid_set *cpuid; /* the machine's */
 	struct tsc tsc;
-	struct bus *bus;	    /* node 0: the devices; NULL elsewhere */
-	struct net_lane *control;   /* NULL: one node */
+	struct bus *bus;          /* node 0: the devices; NULL elsewhere */
+	struct net_lane *control; /* NULL: one node */
 	struct vcpu_sink *sink;
 	bool triple_fault_resets; /* as a PC does; otherwise it is a crash */
 };

@@ -183,8 +183,8 @@ struct acpi_srat_x2apic {
 } ACPI_PACKED;
 static_assert(sizeof(struct acpi_srat_x2apic) == 24, "SRAT x2APIC");
 
-/* 5.2.17 System Locality Distance Information Table; localities * localities bytes follow, by row. */
-/* A remote access is a page fault over the network: Linux neither forks nor wakes over nodes this far apart where it can help it. */
+/* 5.2.17 System Locality Distance Information Table; localities * localities bytes follow, by row. A remote access is a page
+ * fault over the network: Linux neither forks nor wakes over nodes this far apart where it can help it. */
 enum { ACPI_SLIT_LOCAL = 10, ACPI_SLIT_REMOTE = 100 };
 struct acpi_slit {
 	struct acpi_header header;

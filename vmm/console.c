@@ -15,7 +15,7 @@
 #include "base/log.h"
 
 #define RING_BYTES ((size_t)1 << 20)
-#define ESCAPE	   0x01 /* Ctrl-a */
+#define ESCAPE     0x01 /* Ctrl-a */
 
 struct console {
 	struct serial_sink sink;
@@ -102,7 +102,8 @@ static void *writer_main(void *arg)
 		pthread_mutex_unlock(&c->lock);
 		write_all(c->out_fd, buf, n);
 		if (dropped)
-			log_warn("%llu bytes of console output were dropped: the terminal does not take them", (unsigned long long)dropped);
+			log_warn("%llu bytes of console output were dropped: the terminal does not take them",
+				 (unsigned long long)dropped);
 		pthread_mutex_lock(&c->lock);
 		c->writing = false;
 		pthread_cond_broadcast(&c->cond);
@@ -128,7 +129,8 @@ static int escaped(struct console *c, uint8_t byte)
 		return -1;
 	case 'h':
 	case '?':
-		say(c, "\r\nCtrl-a h  this help\r\nCtrl-a x  stop the machine and quit\r\nCtrl-a b  send a break\r\nCtrl-a Ctrl-a  send Ctrl-a\r\n");
+		say(c, "\r\nCtrl-a h  this help\r\nCtrl-a x  stop the machine and quit\r\nCtrl-a b  send a break\r\nCtrl-a Ctrl-a  "
+		       "send Ctrl-a\r\n");
 		return -1;
 	case 'b':
 		serial_input_break(c->serial);

@@ -49,7 +49,8 @@ static void on_io(struct control *c, node_t from, const struct wire_hdr *hdr, co
 		return;
 	}
 	space = io.mmio ? BUS_MMIO : BUS_PIO;
-	rc = io.write ? bus_write(c->vm->bus, space, io.addr, &io.data, io.len) : bus_read(c->vm->bus, space, io.addr, &io.data, io.len);
+	rc = io.write ? bus_write(c->vm->bus, space, io.addr, &io.data, io.len)
+		      : bus_read(c->vm->bus, space, io.addr, &io.data, io.len);
 	if (rc && !io.write)
 		io.data = UINT64_MAX;
 	answer(c, from, WIRE_IO_REPLY, hdr, &io, sizeof(io));
@@ -319,7 +320,8 @@ static void *control_main(void *arg)
 			stop |= ev[i].data.fd == c->stop_fd;
 		int rc = net_poll(c->lane, &c->sink);
 		if (rc < 0)
-			vm_stop(c->vm, WIRE_STOP_ERROR, c->vm->config.self, 0, "the control lane cannot be read: %s", strerror(-rc));
+			vm_stop(c->vm, WIRE_STOP_ERROR, c->vm->config.self, 0, "the control lane cannot be read: %s",
+				strerror(-rc));
 		heartbeat(c);
 	}
 	return NULL;

@@ -133,13 +133,14 @@ static int check_memory(const struct cluster *c)
 		uint64_t sum = 0;
 
 		for (node_t m = 0; m < config->nodes; m++) {
-			bool same = config->node[n].local ? config->node[m].local :
-							    !config->node[m].local && !strcmp(c->host[n], c->host[m]);
+			bool same = config->node[n].local ? config->node[m].local
+							  : !config->node[m].local && !strcmp(c->host[n], c->host[m]);
 			sum += same ? config->node[m].mem_bytes : 0;
 		}
 		if (sum <= c->facts[n].mem_available_bytes)
 			continue;
-		log_error("node %u (%s): its host has %s of memory available, and %s of guest RAM is asked of it; give it less with mem=, or "
+		log_error("node %u (%s): its host has %s of memory available, and %s of guest RAM is asked of it; give it less "
+			  "with mem=, or "
 			  "another host some",
 			  n, name_of(config, n, at), units_format_bytes(c->facts[n].mem_available_bytes, have),
 			  units_format_bytes(sum, need));
@@ -158,8 +159,9 @@ static int common_cpu(const struct cluster *c, struct cpuid_set *set)
 		stable = stable && (c->facts[n].kvm_features & FACT_TSC_STABLE);
 		facts_cpuid(&c->facts[n], &other);
 		if (n && cpuid_intersect(set, &other)) {
-			log_error("node %u has a processor of %.12s, node 0 one of %.12s: a guest cannot run on both; use hosts of one vendor", n,
-				  c->facts[n].cpu_vendor, c->facts[0].cpu_vendor);
+			log_error("node %u has a processor of %.12s, node 0 one of %.12s: a guest cannot run on both; use hosts of "
+				  "one vendor",
+				  n, c->facts[n].cpu_vendor, c->facts[0].cpu_vendor);
 			return EXIT_HOST;
 		}
 	}

@@ -20,7 +20,7 @@
 #include "vmm/report.h"
 #include "vmm/signals.h"
 
-#define TSC_SAMPLES	    40
+#define TSC_SAMPLES         40
 #define ANSWER_TIMEOUT_NS   (20 * NS_PER_SEC)
 #define FAREWELL_TIMEOUT_NS (3 * NS_PER_SEC)
 
@@ -76,8 +76,8 @@ static int read_file(const char *what, const char *path, struct boot_file *out)
 	return 0;
 }
 
-/* The guest's command line: the defaults, the rate of its clock, the user's. The rate, because a guest without kvmclock would measure
- * it against the PIT, which takes long and fails where an exit is slow. */
+/* The guest's command line: the defaults, the rate of its clock, the user's. The rate, because a guest without kvmclock would
+ * measure it against the PIT, which takes long and fails where an exit is slow. */
 static char *guest_cmdline(const struct config *config, uint32_t tsc_khz)
 {
 	char *line, *with_rate;
@@ -179,7 +179,8 @@ static bool set_clocks(struct leader *l)
 
 	for (node_t n = 1; n < l->vm->config.map.nodes; n++) {
 		uint32_t khz = l->cluster->facts[n].tsc_khz;
-		struct tsc other = {.host_khz = khz, .guest_khz = mine->guest_khz, .scaled = tsc_needs_scaling(khz, mine->guest_khz)};
+		struct tsc other = {
+			.host_khz = khz, .guest_khz = mine->guest_khz, .scaled = tsc_needs_scaling(khz, mine->guest_khz)};
 		struct wire_tsc_set set = {.khz = mine->guest_khz};
 		struct wire_hdr hdr = {.type = WIRE_TSC_SET, .len = sizeof(set), .seq = ++l->seq};
 		uint64_t ours = 0, theirs = 0;
@@ -330,12 +331,13 @@ static int conclude(struct leader *l)
 		code = EXIT_INTERRUPTED;
 		break;
 	case WIRE_STOP_LOST:
-		log_error("%s was lost: %s; the machine is stopped, as its memory and vCPUs there are gone", vm_node_name(vm, stop->node, name),
-			  stop->text);
+		log_error("%s was lost: %s; the machine is stopped, as its memory and vCPUs there are gone",
+			  vm_node_name(vm, stop->node, name), stop->text);
 		code = EXIT_NODE_LOST;
 		break;
 	case WIRE_STOP_CRASH:
-		log_error("the guest crashed on %s: %s; look at the last lines of its console", vm_node_name(vm, stop->node, name), stop->text);
+		log_error("the guest crashed on %s: %s; look at the last lines of its console", vm_node_name(vm, stop->node, name),
+			  stop->text);
 		code = EXIT_GUEST_CRASHED;
 		break;
 	case WIRE_STOP_ERROR:

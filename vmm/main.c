@@ -3,10 +3,10 @@
 
 #include "base/log.h"
 #include "net/key.h"
-#include "vmm/hostcheck.h"
 #include "vmm/cmdline.h"
 #include "vmm/exitcode.h"
 #include "vmm/follower.h"
+#include "vmm/hostcheck.h"
 #include "vmm/leader.h"
 #include "vmm/signals.h"
 

@@ -142,8 +142,8 @@ static int connect_lane(struct mesh *mesh, const struct wire_machine *machine, u
 }
 
 /* Strangers may connect too: they cost a handshake, and never take a place. */
-static int accept_lane(struct mesh *mesh, const struct wire_machine *machine, int listen_fd, const uint8_t *key, uint64_t deadline_ns,
-		       struct net_why *why)
+static int accept_lane(struct mesh *mesh, const struct wire_machine *machine, int listen_fd, const uint8_t *key,
+		       uint64_t deadline_ns, struct net_why *why)
 {
 	char peer[TCP_ADDR_BYTES];
 	struct auth_client client;
@@ -157,8 +157,8 @@ static int accept_lane(struct mesh *mesh, const struct wire_machine *machine, in
 		return 0;
 	}
 	const struct auth_request *r = &client.request;
-	bool ours = r->purpose == AUTH_MESH && !memcmp(r->session, machine->session, sizeof(r->session)) && r->from < machine->self &&
-		    r->lane < mesh->lanes && mesh->fd[r->lane][r->from] < 0;
+	bool ours = r->purpose == AUTH_MESH && !memcmp(r->session, machine->session, sizeof(r->session)) &&
+		    r->from < machine->self && r->lane < mesh->lanes && mesh->fd[r->lane][r->from] < 0;
 	rc = auth_verdict(fd, key, &client, ours ? AUTH_OK : AUTH_NO_SESSION);
 	if (!ours || rc)
 		close(fd);
@@ -176,8 +176,8 @@ static bool has_all_below(const struct mesh *mesh, const struct wire_machine *ma
 	return true;
 }
 
-int mesh_build(struct mesh *mesh, const struct wire_machine *machine, int listen_fd, const uint8_t key[KEY_BYTES], uint64_t deadline_ns,
-	       struct net_why *why)
+int mesh_build(struct mesh *mesh, const struct wire_machine *machine, int listen_fd, const uint8_t key[KEY_BYTES],
+	       uint64_t deadline_ns, struct net_why *why)
 {
 	int rc = 0;
 

@@ -43,7 +43,8 @@ static void *signals_main(void *arg)
 			_exit(EXIT_INTERRUPTED);
 		}
 		node_t self = signals->vm->config.self;
-		vm_stop(signals->vm, self ? WIRE_STOP_LOST : WIRE_STOP_QUIT, self, 0, "it was ended by a signal: %s", strsignal(sig));
+		vm_stop(signals->vm, self ? WIRE_STOP_LOST : WIRE_STOP_QUIT, self, 0, "it was ended by a signal: %s",
+			strsignal(sig));
 		pthread_mutex_unlock(&signals->lock);
 	}
 	return NULL;

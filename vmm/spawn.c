@@ -17,8 +17,8 @@
 static void child(const char *addr, int ready_fd, int key_fd, pid_t parent)
 {
 	char listen[80], ready[16], key[16];
-	char *argv[] = {(char *)"pangea", (char *)"node", (char *)"--listen", listen, (char *)"--once", (char *)"--ready-fd",
-			ready, (char *)"--key-fd", key, NULL};
+	char *argv[] = {(char *)"pangea",     (char *)"node", (char *)"--listen", listen, (char *)"--once",
+			(char *)"--ready-fd", ready,          (char *)"--key-fd", key,    NULL};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)

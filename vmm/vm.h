@@ -29,7 +29,7 @@
 
 /* wire_machine.options */
 #define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u
-#define VM_OPTION_NO_DAMPING	       2u
+#define VM_OPTION_NO_DAMPING           2u
 
 /* What the driver is asked to do; a set of bits, so that none is lost and none can pile up. */
 enum vm_order {
@@ -49,7 +49,7 @@ struct vm_answers {
 	uint32_t pong_seq;
 	node_t pong_from;
 	uint64_t pong_sent, pong_tsc, pong_received; /* host counters: ours, theirs, ours */
-	struct dsm_stats *node_stats; /* [nodes] */
+	struct dsm_stats *node_stats;                /* [nodes] */
 };
 
 struct vm_config {
@@ -59,8 +59,8 @@ struct vm_config {
 	struct tsc tsc;
 	uint64_t options;
 	unsigned shards;
-	struct net_lane **lane; /* [1 + shards], control first; taken over; NULL with one node */
-	struct console *console; /* node 0 */
+	struct net_lane **lane;                     /* [1 + shards], control first; taken over; NULL with one node */
+	struct console *console;                    /* node 0 */
 	char names[NODES_MAX][WIRE_HOST_BYTES + 8]; /* for messages: "local", "host2:7700" */
 };
 
@@ -86,19 +86,20 @@ struct vm {
 	pthread_cond_t cond; /* CLOCK_MONOTONIC: an order came */
 	unsigned orders;
 	bool stopping;
-	_Atomic bool blocked;	  /* memory is no longer served: vCPUs may sleep in a fault for good, and cannot be joined */
+	_Atomic bool blocked;     /* memory is no longer served: vCPUs may sleep in a fault for good, and cannot be joined */
 	_Atomic bool leader_gone; /* follower: the leader has hung up */
 	struct wire_stop stop;
 	uint64_t stop_code; /* isa-debug-exit */
-	bool rebooted; /* leader: ended by a reset that --no-reboot forbids */
+	bool rebooted;      /* leader: ended by a reset that --no-reboot forbids */
 	uint16_t epoch;
-	uint16_t reset_epoch;		/* follower: the epoch of the RESET under way */
-	uint32_t order_seq;		/* follower: of the PAUSE or RESET under way */
-	struct wire_tsc_set tsc_set;	/* follower */
-	struct vm_answers answers;	/* leader */
+	uint16_t reset_epoch;        /* follower: the epoch of the RESET under way */
+	uint32_t order_seq;          /* follower: of the PAUSE or RESET under way */
+	struct wire_tsc_set tsc_set; /* follower */
+	struct vm_answers answers;   /* leader */
 };
 
-/* Builds this node; vCPUs exist and are paused, shards and the control thread run. -errno, logged; the lanes are gone either way. */
+/* Builds this node; vCPUs exist and are paused, shards and the control thread run. -errno, logged; the lanes are gone either
+ * way. */
 CHECKED int vm_start(const struct vm_config *config, struct vm **out);
 void vm_free(struct vm *vm);
 

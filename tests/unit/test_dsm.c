@@ -16,7 +16,7 @@
 #include "net/loop.h"
 #include "net/tcp.h"
 
-#define NODES	    3
+#define NODES       3
 #define NODE_BLOCKS 2
 #define NODE_PAGES  (NODE_BLOCKS * BLOCK_PAGES)
 
@@ -87,8 +87,13 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, 
 		tcp_pairs(nodes, fds[l]);
 	for (unsigned n = 0; n < nodes; n++) {
 		struct net_lane *lane[SHARDS_MAX];
-		struct dsm_config config = {
-			.self = n, .nodes = nodes, .node_first = first, .shards = shards, .lane = lane, .damping = s & 1, .sink = &c->sink};
+		struct dsm_config config = {.self = n,
+					    .nodes = nodes,
+					    .node_first = first,
+					    .shards = shards,
+					    .lane = lane,
+					    .damping = s & 1,
+					    .sink = &c->sink};
 
 		for (unsigned l = 0; l < shards; l++) {
 			if (tcp)

@@ -12,14 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef uint64_t gpa_t;   /* guest physical address, bytes */
-typedef uint64_t gfn_t;   /* guest frame number: gpa >> PAGE_SHIFT */
-typedef uint64_t rpn_t;   /* RAM page number: the n-th 4 KiB page of guest RAM, without the holes of the gpa space */
-typedef uint32_t node_t;  /* [0, NODES_MAX) */
-typedef uint32_t vcpu_t;  /* [0, VCPUS_MAX); also the vCPU's APIC id */
+typedef uint64_t gpa_t;  /* guest physical address, bytes */
+typedef uint64_t gfn_t;  /* guest frame number: gpa >> PAGE_SHIFT */
+typedef uint64_t rpn_t;  /* RAM page number: the n-th 4 KiB page of guest RAM, without the holes of the gpa space */
+typedef uint32_t node_t; /* [0, NODES_MAX) */
+typedef uint32_t vcpu_t; /* [0, VCPUS_MAX); also the vCPU's APIC id */
 
-#define PAGE_SHIFT 12
-#define PAGE_BYTES ((size_t)1 << PAGE_SHIFT)
+#define PAGE_SHIFT  12
+#define PAGE_BYTES  ((size_t)1 << PAGE_SHIFT)
 #define BLOCK_SHIFT 21 /* a block is what a huge page maps: 2 MiB */
 #define BLOCK_BYTES ((size_t)1 << BLOCK_SHIFT)
 #define BLOCK_PAGES (BLOCK_BYTES / PAGE_BYTES)
@@ -32,20 +32,19 @@ typedef uint32_t vcpu_t;  /* [0, VCPUS_MAX); also the vCPU's APIC id */
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
 
-#define NS_PER_US 1000ull
-#define NS_PER_MS 1000000ull
+#define NS_PER_US  1000ull
+#define NS_PER_MS  1000000ull
 #define NS_PER_SEC 1000000000ull
 
 /* container_of with the member's type checked. */
-#define container_of(ptr, type, member)                                                                                                   \
-	((type *)((char *)(ptr)-offsetof(type, member) + 0 * sizeof((ptr) == &((type *)0)->member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member) + 0 * sizeof((ptr) == &((type *)0)->member)))
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)     ((a) < (b) ? (a) : (b))
+#define MAX(a, b)     ((a) > (b) ? (a) : (b))
 
 /* A result that must not be dropped: 0 or -errno. */
-#define CHECKED __attribute__((warn_unused_result))
+#define CHECKED           __attribute__((warn_unused_result))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 
 #endif
