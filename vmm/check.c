@@ -40,8 +40,7 @@ void check_add(struct check_report *report, enum check_state state, const char *
 	va_end(ap);
 }
 
-/* The first line of a small file of /proc or /sys, without its newline; false if there is none. */
-static bool read_line(const char *path, char *buf, size_t bytes)
+bool check_read_line(const char *path, char *buf, size_t bytes)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -121,7 +120,7 @@ static void check_uffd(struct check_report *report)
 		check_add(report, CHECK_FAIL, "userfaultfd", "use a kernel built with CONFIG_USERFAULTFD, as distributions' are",
 			  "this kernel has none");
 	} else {
-		if (!read_line("/proc/sys/vm/unprivileged_userfaultfd", sysctl, sizeof(sysctl)))
+		if (!check_read_line("/proc/sys/vm/unprivileged_userfaultfd", sysctl, sizeof(sysctl)))
 			snprintf(sysctl, sizeof(sysctl), "?");
 		check_add(report, CHECK_FAIL, "userfaultfd", UFFD_REMEDY, "not allowed: %s (vm.unprivileged_userfaultfd is %s)",
 			  strerror(-fd), sysctl);
@@ -185,7 +184,7 @@ static void check_limits(struct check_report *report)
 		  state ? "for RDMA raise it: ulimit -l unlimited, for good in /etc/security/limits.conf" : "", "%s%s", hard,
 		  geteuid() == 0 ? " (does not bind root)" : "");
 
-	if (!read_line("/proc/sys/vm/max_map_count", maps, sizeof(maps))) {
+	if (!check_read_line("/proc/sys/vm/max_map_count", maps, sizeof(maps))) {
 		check_add(report, CHECK_WARN, "vm.max_map_count", "mount /proc", "unknown");
 		return;
 	}
@@ -210,7 +209,7 @@ static bool rdma_ports(const char *device, char *text, size_t bytes)
 		const char *name;
 
 		snprintf(path, sizeof(path), SYS_RDMA "/%.200s/ports/%d/state", device, port);
-		if (!read_line(path, state, sizeof(state)))
+		if (!check_read_line(path, state, sizeof(state)))
 			break;
 		name = strchr(state, ':') ? strchr(state, ':') + 1 : state; /* "4: ACTIVE" */
 		active = active || strstr(name, "ACTIVE");
@@ -280,7 +279,7 @@ static void check_clock(struct check_report *report)
 	check_add(report, constant && nonstop ? CHECK_OK : CHECK_WARN, "TSC",
 		  constant && nonstop ? "" : "time in the guest may drift: use a CPU, or a VM type, with an invariant TSC",
 		  "%sconstant, %snonstop", constant ? "" : "not ", nonstop ? "" : "not ");
-	if (!read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource", source, sizeof(source)))
+	if (!check_read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource", source, sizeof(source)))
 		snprintf(source, sizeof(source), "unknown");
 	bool tsc = strcmp(source, "tsc") == 0;
 	check_add(report, tsc ? CHECK_OK : CHECK_WARN, "clock source",

@@ -62,6 +62,45 @@ static void check_vcpus(struct check_report *report, int kvm)
 		  "%d, numbers below %d", most, ids);
 }
 
+/* Parameters of KVM's modules under which walks of guest page tables are writes, ended by 0. */
+static const struct {
+	const char *module, *parameter;
+} walk_parameters[] = {{"kvm_amd", "npt"}, {"kvm_intel", "eptad"}};
+
+bool hostcheck_page_walks_write_at(const char *sys_module, char *remedy, size_t bytes)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(walk_parameters); i++) {
+		const char *module = walk_parameters[i].module, *parameter = walk_parameters[i].parameter;
+		char path[256], value[8];
+
+		snprintf(path, sizeof(path), "%s/%s/parameters/%s", sys_module, module, parameter);
+		if (!check_read_line(path, value, sizeof(value)) || (*value != 'Y' && *value != '1'))
+			continue;
+		snprintf(remedy, bytes,
+			 "with no VM running: modprobe -r %s; modprobe %s %s=0; for good: options %s %s=0 in "
+			 "/etc/modprobe.d/kvm.conf",
+			 module, module, parameter, module, parameter);
+		return true;
+	}
+	return false;
+}
+
+bool hostcheck_page_walks_write(char *remedy, size_t bytes)
+{
+	return hostcheck_page_walks_write_at(SYS_MODULE, remedy, bytes);
+}
+
+void check_page_walks(struct check_report *report, const char *sys_module)
+{
+	char remedy[CHECK_REMEDY_BYTES];
+
+	if (hostcheck_page_walks_write_at(sys_module, remedy, sizeof(remedy)))
+		check_add(report, CHECK_WARN, "kvm page walks", remedy,
+			  "write to guest page tables: nodes take these from each other, so machines of several nodes are slow");
+	else
+		check_add(report, CHECK_OK, "kvm page walks", "", "only read guest page tables");
+}
+
 void check_kvm(struct check_report *report)
 {
 	struct kvmprobe probe;
@@ -85,5 +124,6 @@ void check_kvm(struct check_report *report)
 	check_add(report, rc ? CHECK_FAIL : CHECK_OK, "kvm runs kernels", probe.remedy, "%s", probe.what);
 	check_caps(report, kvm);
 	check_vcpus(report, kvm);
+	check_page_walks(report, SYS_MODULE);
 	close(kvm);
 }

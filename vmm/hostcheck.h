@@ -15,7 +15,8 @@
 
 #include "base/types.h"
 
-#define CHECK_ROWS_MAX 64
+#define CHECK_ROWS_MAX     64
+#define CHECK_REMEDY_BYTES 160
 
 enum check_state {
 	CHECK_OK,
@@ -27,7 +28,7 @@ struct check_row {
 	enum check_state state;
 	char what[32];
 	char value[160];
-	char remedy[160]; /* "" if there is nothing to do */
+	char remedy[CHECK_REMEDY_BYTES]; /* "" if there is nothing to do */
 };
 
 struct check_report {
@@ -43,6 +44,22 @@ void check_add(struct check_report *report, enum check_state state, const char *
 void check_collect(struct check_report *report);
 void check_kvm(struct check_report *report);
 void check_host(struct check_report *report);
+
+/*
+ * Whether the processor writes to a guest's page tables when it walks them, and then what to do about it. With nested paging it
+ * does on AMD (APM vol. 2, 15.25: such walks are user writes), and on Intel while EPT keeps accessed and dirty flags (SDM vol. 3C,
+ * 29.3.3.2; 28.3.3.2 in older editions). In a machine of several nodes a TLB miss then takes the page table, which all nodes read,
+ * away from the others. Both are parameters of KVM's modules; without such a module there is nothing to tell: false. Untouched
+ * remedy then. remedy: CHECK_REMEDY_BYTES are enough.
+ */
+bool hostcheck_page_walks_write(char *remedy, size_t bytes);
+/* The same, and the row of the report about it, with another directory than SYS_MODULE: for tests. */
+bool hostcheck_page_walks_write_at(const char *sys_module, char *remedy, size_t bytes);
+void check_page_walks(struct check_report *report, const char *sys_module);
+#define SYS_MODULE "/sys/module"
+
+/* The first line of a small file of /proc or /sys, without its newline; false if there is none. */
+bool check_read_line(const char *path, char *buf, size_t bytes);
 
 /* No row has failed. */
 bool check_passes(const struct check_report *report);

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "vmm/hostcheck.h"
 #include "vmm/kvmprobe.h"
@@ -111,6 +113,83 @@ START_TEST(every_row_about_this_host_that_is_not_ok_has_a_remedy)
 }
 END_TEST
 
+/* A /sys/module with one parameter of one module, "" for none; the caller removes it with sys_free(). */
+static void sys_new(char *dir, const char *module, const char *parameter, const char *value)
+{
+	char path[256];
+	FILE *f;
+
+	strcpy(dir, "/tmp/test-check-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	if (!*module)
+		return;
+	snprintf(path, sizeof(path), "%s/%s", dir, module);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/%s/parameters", dir, module);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/%s/parameters/%s", dir, module, parameter);
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%s\n", value);
+	fclose(f);
+}
+
+static void sys_free(const char *dir, const char *module, const char *parameter)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s/parameters/%s", dir, module, parameter);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/%s/parameters", dir, module);
+	rmdir(path);
+	snprintf(path, sizeof(path), "%s/%s", dir, module);
+	rmdir(path);
+	rmdir(dir);
+}
+
+static const struct {
+	const char *module, *parameter, *value, *remedy; /* remedy: "" if page walks only read */
+} walks[] = {
+	{"kvm_amd", "npt", "Y", "modprobe kvm_amd npt=0"},
+	{"kvm_amd", "npt", "1", "modprobe kvm_amd npt=0"},
+	{"kvm_amd", "npt", "N", ""},
+	{"kvm_amd", "npt", "0", ""},
+	{"kvm_amd", "npt", "", ""},
+	{"kvm_intel", "eptad", "Y", "modprobe kvm_intel eptad=0"},
+	{"kvm_intel", "eptad", "N", ""},
+	{"kvm_intel", "ept", "Y", ""}, /* EPT alone does not write */
+	{"kvm_pvm", "npt", "Y", ""},
+	{"", "", "", ""},
+};
+
+START_TEST(page_walks_that_write_are_a_warning_with_the_module_parameter)
+{
+	char dir[64], remedy[CHECK_REMEDY_BYTES] = "untouched";
+	bool bad = *walks[_i].remedy;
+
+	sys_new(dir, walks[_i].module, walks[_i].parameter, walks[_i].value);
+	ck_assert_int_eq(hostcheck_page_walks_write_at(dir, remedy, sizeof(remedy)), bad);
+	if (bad)
+		ck_assert_msg(strstr(remedy, walks[_i].remedy), "'%s' lacks '%s'", remedy, walks[_i].remedy);
+	else
+		ck_assert_str_eq(remedy, "untouched");
+	ck_assert_uint_lt(strlen(remedy), sizeof(remedy) - 1); /* whole */
+	check_page_walks(&report, dir);
+	ck_assert_int_eq(report.row[0].state, bad ? CHECK_WARN : CHECK_OK);
+	ck_assert_int_eq(*report.row[0].remedy != 0, bad);
+	ck_assert(check_passes(&report));
+	sys_free(dir, walks[_i].module, walks[_i].parameter);
+}
+END_TEST
+
+START_TEST(page_walks_without_sysfs_are_taken_to_read)
+{
+	char remedy[CHECK_REMEDY_BYTES];
+
+	ck_assert(!hostcheck_page_walks_write_at("/nonexistent", remedy, sizeof(remedy)));
+}
+END_TEST
+
 START_TEST(probe_has_a_verdict_and_leaves_the_signal_mask)
 {
 	struct kvmprobe probe;
@@ -146,6 +225,8 @@ int main(void)
 	tcase_add_test(tc, full_disk_is_an_error);
 	tcase_add_test(tc, full_report_drops_rows_and_long_text_is_cut);
 	tcase_add_test(tc, every_row_about_this_host_that_is_not_ok_has_a_remedy);
+	tcase_add_loop_test(tc, page_walks_that_write_are_a_warning_with_the_module_parameter, 0, ARRAY_SIZE(walks));
+	tcase_add_test(tc, page_walks_without_sysfs_are_taken_to_read);
 	tcase_add_test(tc, probe_has_a_verdict_and_leaves_the_signal_mask);
 
 	srunner_run_all(sr, CK_NORMAL);
