@@ -1,0 +1,101 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck source=tests/guests/suite-lib.sh
+# Two nodes, local ones: what the guest sees, that its memory and interrupts hold together over them, reboots, unequal nodes.
+# Rounds are small, because a remote fault takes about 2 ms in the lab.
+. "${SUITE_LIB:-./suite-lib.sh}"
+
+case_multiboot() {
+	run 30 --node local,cpus=1,mem=64M --node local,cpus=1,mem=64M --kernel "$GUESTS/hello"
+	expect_out '^hello'
+	expect_err 'with 2 vCPUs on 2 nodes'
+	expect_code 0
+}
+case_triple_fault() {
+	run 30 --node local,cpus=1,mem=64M --node local,cpus=1,mem=64M --kernel "$GUESTS/triple"
+	expect_code 5
+	expect_err 'the guest crashed on node 0'
+}
+case_unmapped_addresses() {
+	run 30 --node local,cpus=1,mem=64M --node local,cpus=1,mem=64M --kernel "$GUESTS/unmapped"
+	expect_out 'memory ok'
+	expect_code 0
+}
+
+# One boot, many jobs; the cases after it read its console.
+case_boot() {
+	linux 420 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,256M pangea.arg=node-cpus=1,1
+		pangea.run=lockcount,rounds=200,seconds=15 pangea.run=ipiall,rounds=30,seconds=15 pangea.run=clockmono,rounds=500,seconds=8
+		pangea.run=unmapped pangea.run=litmus,rounds=2000,seconds=4 pangea.run=memfill,max=6M,limit=120 pangea.run=cpuhotplug' \
+		--stats --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
+	expect_out INIT-REACHED
+}
+case_topology() {
+	result topology
+}
+case_lockcount() {
+	result lockcount
+}
+case_ipiall() {
+	result ipiall
+}
+case_clockmono() {
+	result clockmono
+}
+case_unmapped() {
+	result unmapped
+}
+case_litmus() {
+	result litmus
+}
+case_memfill() {
+	result memfill
+}
+case_cpuhotplug() {
+	result cpuhotplug
+}
+case_power_off() {
+	expect_code 0
+}
+case_stats() {
+	expect_err 'read faults'
+	expect_err 'the guest ran .* on 2 nodes'
+}
+
+case_reboot() {
+	linux 240 'pangea.run=rebootonce' --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
+	expect_out '^REBOOT 1'
+	result rebootonce
+	expect_code 0
+}
+# All free RAM, and half of the guest's is the far node's, which has no CPU.
+case_memory_only_node() {
+	linux 300 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=160M,64M pangea.arg=node-cpus=2,0
+		pangea.run=memfill,margin=32M,passes=1,limit=200' --node local,cpus=2,mem=160M --node local,cpus=0,mem=64M
+	expect_code 0
+	result topology
+}
+case_memory_only_node_all_ram() {
+	result memfill
+}
+case_unequal_nodes() {
+	linux 240 'pangea.run=topology,expect-cpus=3,expect-nodes=2 pangea.arg=expect-mem=384M,128M pangea.arg=node-cpus=2,1' \
+		--node local,cpus=2,mem=384M --node local,cpus=1,mem=128M
+	result topology
+	expect_code 0
+}
+case_less_ram_than_asked() { # two nodes of one host share its memory
+	run 20 --node local,cpus=1,mem=2G --node local,cpus=1,mem=2G --node local,cpus=1,mem=2G --kernel "$GUESTS/hello"
+	if [ "$in_lab" = 0 ]; then
+		skip 'this machine may have 6 GiB'
+		return
+	fi
+	expect_code 2
+	expect_err 'of memory available, and 6 GiB of guest RAM is asked of it'
+}
+case_host_kernel_log() {
+	[ "$in_lab" = 1 ] || { skip 'the log of this machine is not ours to judge'; return; }
+	dmesg >"$out"
+	! grep -qE 'BUG:|Oops|WARNING: |soft lockup|hung task' "$out" || fail "$(grep -E 'BUG:|Oops|WARNING: |soft lockup|hung task' "$out" | head -n 1)"
+}
+run_cases "$0"
