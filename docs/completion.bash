@@ -15,7 +15,7 @@ _pangea() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 
 	if [[ $COMP_CWORD -eq 1 ]]; then
-		_pangea_words 'run node keygen check stats help --help --version' "$cur"
+		_pangea_words 'run node keygen check help --help --version' "$cur"
 		return
 	fi
 	case $prev in
@@ -55,11 +55,8 @@ _pangea() {
 	check)
 		_pangea_words '--json --help' "$cur"
 		;;
-	stats)
-		if [[ $cur == -* ]]; then _pangea_words '--json --help' "$cur"; else _pangea_files "$cur"; fi
-		;;
 	help)
-		_pangea_words 'run node keygen check stats' "$cur"
+		_pangea_words 'run node keygen check' "$cur"
 		;;
 	esac
 }

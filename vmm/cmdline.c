@@ -85,7 +85,6 @@ static int set_run(struct cmdline *cl, int opt, const char *arg);
 static int set_node(struct cmdline *cl, int opt, const char *arg);
 static int set_flag(struct cmdline *cl, int opt, const char *arg);
 static int word_keygen(struct cmdline *cl, const char *arg);
-static int word_stats(struct cmdline *cl, const char *arg);
 
 /* The commands, and how each takes an option and a word that is no option (unset: it takes none). */
 struct command_def {
@@ -100,7 +99,6 @@ static const struct command_def commands[] = {
 	[COMMAND_NODE] = {"node", node_options, set_node, NULL},
 	[COMMAND_KEYGEN] = {"keygen", keygen_options, set_flag, word_keygen},
 	[COMMAND_CHECK] = {"check", json_options, set_flag, NULL},
-	[COMMAND_STATS] = {"stats", json_options, set_flag, word_stats},
 };
 
 static int set_run(struct cmdline *cl, int opt, const char *arg)
@@ -181,10 +179,8 @@ static int set_flag(struct cmdline *cl, int opt, const char *arg)
 	(void)arg;
 	if (opt == OPT_FORCE)
 		cl->keygen.force = true;
-	else if (cl->command == COMMAND_CHECK)
+	else /* OPT_JSON */
 		cl->check.json = true;
-	else
-		cl->stats.json = true;
 	return 0;
 }
 
@@ -195,15 +191,6 @@ static int word_keygen(struct cmdline *cl, const char *arg)
 		return -EINVAL;
 	}
 	return config_set_text(&cl->keygen.file, "pangea keygen: FILE", arg);
-}
-
-static int word_stats(struct cmdline *cl, const char *arg)
-{
-	if (cl->stats.socket) {
-		log_error("pangea stats: '%.64s' is a second socket: give one", arg);
-		return -EINVAL;
-	}
-	return config_set_text(&cl->stats.socket, "pangea stats: SOCKET", arg);
 }
 
 static const char *option_name(const struct option *options, int id)
@@ -304,11 +291,6 @@ static int check_whole(const struct cmdline *cl)
 			return 0;
 		log_error("pangea node: --key and --key-fd exclude each other: keep one");
 		return -EINVAL;
-	case COMMAND_STATS:
-		if (cl->stats.socket)
-			return 0;
-		log_error("pangea stats: no control socket: give the path of a running VM's, see 'pangea stats --help'");
-		return -EINVAL;
 	default:
 		return 0;
 	}
@@ -385,8 +367,6 @@ void cmdline_free(struct cmdline *cl)
 	config_free(&cl->config);
 	free(cl->node.key_file);
 	free(cl->keygen.file);
-	free(cl->stats.socket);
 	cl->node.key_file = NULL;
 	cl->keygen.file = NULL;
-	cl->stats.socket = NULL;
 }

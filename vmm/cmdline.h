@@ -29,7 +29,6 @@ enum command {
 	COMMAND_NODE,
 	COMMAND_KEYGEN,
 	COMMAND_CHECK,
-	COMMAND_STATS,
 	COMMAND_HELP,
 	COMMAND_VERSION,
 };
@@ -51,11 +50,6 @@ struct check_options {
 	bool json;
 };
 
-struct stats_options {
-	char *socket; /* the control socket of a running VM */
-	bool json;
-};
-
 struct cmdline {
 	enum command command;
 	enum command help_about; /* COMMAND_HELP: which command, COMMAND_NONE for the overview */
@@ -63,7 +57,6 @@ struct cmdline {
 	struct node_options node;
 	struct keygen_options keygen;
 	struct check_options check;
-	struct stats_options stats;
 };
 
 /* argv may be reordered, its strings are copied. */

@@ -13,7 +13,6 @@ static const char overview[] =
 	"  node     let this host take part: wait for a `pangea run` elsewhere to ask for CPUs and RAM\n"
 	"  keygen   make the key by which the hosts of a cluster know each other\n"
 	"  check    say whether this host can be a node, and what to do if not\n"
-	"  stats    show what the nodes of a running machine do to each other\n"
 	"\n"
 	"  pangea COMMAND --help     every option of a command, with examples\n"
 	"  pangea --version\n"
@@ -46,7 +45,7 @@ static const char run[] =
 	"Usage: pangea run --node local,cpus=N,mem=SIZE [--node WHERE,cpus=N,mem=SIZE]... --kernel FILE [OPTION]...\n"
 	"\n"
 	"Starts a virtual machine over the nodes given and shows its console. It ends when the guest powers off.\n"
-	"On a terminal: Ctrl-a x quits, Ctrl-a h helps, Ctrl-a Ctrl-a is Ctrl-a.\n"
+	"On a terminal: Ctrl-a x quits, Ctrl-a h helps, Ctrl-a b sends a break (SysRq), Ctrl-a Ctrl-a is Ctrl-a.\n"
 	"\n"
 	"The machine:\n"
 	"  --node WHERE,cpus=N,mem=SIZE\n"
@@ -56,7 +55,8 @@ static const char run[] =
 	"                         SIZE takes K, M, G or T and is a multiple of 2M; the first node needs 64M.\n"
 	"  --kernel FILE          a bzImage, an ELF vmlinux with a PVH note, or a multiboot kernel\n"
 	"  --initrd FILE          its initial RAM disk\n"
-	"  --append TEXT          its command line, after what Pangea itself gives (`" CONFIG_GUEST_DEFAULTS "`)\n"
+	"  --append TEXT          its command line, after what Pangea itself gives, `" CONFIG_GUEST_DEFAULTS "`,\n"
+	"                         and the rate of the TSC, `tsc_early_khz=`\n"
 	"  --no-guest-defaults    give --append alone\n"
 	"  --triple-fault stop|reboot\n"
 	"                         when the guest triple-faults: end with exit code 5 (default), or reset as a PC does\n"
@@ -112,7 +112,8 @@ static const char node[] =
 	"\n"
 	"Exit code: 0 after --once when the machine ended well, 1 wrong options or a bad key file, 2 this host cannot be a node "
 	"(see\n"
-	"'pangea check'), 4 another node was lost (with --once), 6 ended by a signal.\n";
+	"'pangea check'), 3 the machine did not come to be, 4 it ended because a node was lost (both with --once), 6 ended by a "
+	"signal.\n";
 
 static const char keygen[] =
 	"Usage: pangea keygen [FILE] [--force]\n"
@@ -132,26 +133,17 @@ static const char keygen[] =
 
 static const char check[] = "Usage: pangea check [--json]\n"
 			    "\n"
-			    "Says whether this host can be a node: one line each for KVM, whether it runs guest kernels natively, "
-			    "userfaultfd, memory, limits,\n"
-			    "RDMA devices and the clock; `ok`, `warn` (works, but less well) or `FAIL`, and what to do about it.\n"
+			    "Says whether this host can be a node: one line each for KVM, whether it runs guest kernels natively "
+			    "and how it walks their page\n"
+			    "tables, userfaultfd, memory, limits, RDMA devices and the clock; `ok`, `warn` (works, but less well) "
+			    "or `FAIL`, and what to do\n"
+			    "about it.\n"
 			    "\n"
 			    "  --json                 the same for programs: {\"node\": true, \"checks\": [{\"state\", \"what\", "
 			    "\"value\", \"remedy\"}, ...]}\n"
 			    "  --help\n"
 			    "\n"
 			    "Exit code: 0 it can be a node, 1 it cannot.\n";
-
-static const char stats[] =
-	"Usage: pangea stats SOCKET [--json]\n"
-	"\n"
-	"Asks a running machine what moved between its nodes: faults, transfers, invalidations, interrupts, the hottest pages.\n"
-	"\n"
-	"  SOCKET                 the control socket of the machine\n"
-	"  --json                 the same for programs\n"
-	"  --help\n"
-	"\n"
-	"Exit code: 0 shown, 1 wrong options, 3 nobody answers there.\n";
 
 void help_print(FILE *out, enum command about)
 {
@@ -168,9 +160,6 @@ void help_print(FILE *out, enum command about)
 		break;
 	case COMMAND_CHECK:
 		fputs(check, out);
-		break;
-	case COMMAND_STATS:
-		fputs(stats, out);
 		break;
 	default:
 		fputs(overview, out);

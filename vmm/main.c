@@ -49,9 +49,6 @@ int main(int argc, char **argv)
 	case COMMAND_CHECK:
 		code = check_run(cl.check.json);
 		break;
-	case COMMAND_STATS:
-		log_error("a running machine has no control socket yet; `pangea run --stats` prints the counters at the end");
-		break;
 	case COMMAND_HELP:
 	case COMMAND_NONE:
 		help_print(stdout, cl.help_about);

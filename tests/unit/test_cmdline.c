@@ -109,11 +109,7 @@ START_TEST(help_about_each_command_is_understood)
 	static const struct {
 		const char *name;
 		enum command command;
-	} all[] = {{"run", COMMAND_RUN},
-		   {"node", COMMAND_NODE},
-		   {"keygen", COMMAND_KEYGEN},
-		   {"check", COMMAND_CHECK},
-		   {"stats", COMMAND_STATS}};
+	} all[] = {{"run", COMMAND_RUN}, {"node", COMMAND_NODE}, {"keygen", COMMAND_KEYGEN}, {"check", COMMAND_CHECK}};
 	char line[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -427,22 +423,6 @@ START_TEST(check_takes_json)
 }
 END_TEST
 
-START_TEST(stats_takes_a_socket_and_json)
-{
-	ck_assert_int_eq(parse("stats --json /run/vm.sock"), 0);
-	ck_assert_int_eq(cl.command, COMMAND_STATS);
-	ck_assert_str_eq(cl.stats.socket, "/run/vm.sock");
-	ck_assert(cl.stats.json && !cl.check.json);
-}
-END_TEST
-
-START_TEST(stats_without_or_with_two_sockets_is_refused)
-{
-	refuse("stats", "no control socket");
-	refuse("stats a b", "'b' is a second socket");
-}
-END_TEST
-
 int main(void)
 {
 	Suite *s = suite_create("cmdline");
@@ -496,8 +476,6 @@ int main(void)
 	tcase_add_test(others, keygen_takes_a_file_and_force);
 	tcase_add_test(others, keygen_with_two_files_is_refused);
 	tcase_add_test(others, check_takes_json);
-	tcase_add_test(others, stats_takes_a_socket_and_json);
-	tcase_add_test(others, stats_without_or_with_two_sockets_is_refused);
 
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);
