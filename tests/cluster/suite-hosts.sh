@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck source=tests/guests/suite-lib.sh
+# shellcheck shell=dash source=tests/guests/suite-lib.sh
 # Two hosts, with kernels and clocks of their own, joined by Ethernet: host 2 runs the agent, host 1 the cases. The last case asks the
 # caller, by the line `POWER-CUT host2`, to cut that host's power.
 . "${SUITE_LIB:-./suite-lib.sh}"

@@ -113,7 +113,10 @@ case_no_kvm() {
 	wrong 2 'there is no KVM here' run "${one[@]}" --kernel /etc/hostname
 }
 case_kvm_that_is_none() { # whatever is behind the name
-	[[ -e /dev/kvm && $(id -u) == 0 ]] && unshare -m true 2>/dev/null || { skip 'it needs root and a /dev/kvm to hide'; return; }
+	if ! [[ -e /dev/kvm && $(id -u) == 0 ]] || ! unshare -m true 2>/dev/null; then
+		skip 'it needs root and a /dev/kvm to hide'
+		return
+	fi
 	# shellcheck disable=SC2016 # for the inner shell
 	begin unshare -m sh -c 'mount --bind /dev/null /dev/kvm && exec "$@"' sh "$PANGEA" run "${one[@]}" --kernel /etc/hostname
 	finish 10

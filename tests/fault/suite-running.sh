@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck source=tests/guests/suite-lib.sh
+# shellcheck shell=dash source=tests/guests/suite-lib.sh
 # Faults while a machine of several processes runs or joins, on one host: nodes and leaders that are killed, ended or stopped, agents and
 # peers that are not what they should be. A lost node is noticed within 5 s: 4 s of silence at most, or at once when its connection ends.
 . "${SUITE_LIB:-./suite-lib.sh}"

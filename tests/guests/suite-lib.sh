@@ -167,6 +167,7 @@ start_agent() {
 		sleep 0.1
 		n=$((n + 1))
 	done
+	# shellcheck disable=SC2034 # for the cases
 	port=$(sed -n 's/.*listening on .*:\([0-9]*\) .*/\1/p' "$tmp/agent" | head -n 1)
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck source=tests/guests/suite-lib.sh
+# shellcheck shell=dash source=tests/guests/suite-lib.sh
 # One node: what boots, how a machine ends, and what a user can get wrong.
 . "${SUITE_LIB:-./suite-lib.sh}"
 

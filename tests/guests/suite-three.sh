@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck source=tests/guests/suite-lib.sh
+# shellcheck shell=dash source=tests/guests/suite-lib.sh
 # Three nodes, local ones: requests that take three hops, invalidations to two readers.
 . "${SUITE_LIB:-./suite-lib.sh}"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck source=tests/guests/suite-lib.sh
+# shellcheck shell=dash source=tests/guests/suite-lib.sh
 # Two nodes, local ones: what the guest sees, that its memory and interrupts hold together over them, reboots, unequal nodes.
 # Rounds are small, because a remote fault takes about 2 ms in the lab.
 . "${SUITE_LIB:-./suite-lib.sh}"
