@@ -139,9 +139,6 @@ case_check_json() {
 	finish 30
 	expect_out '"checks"'
 }
-case_stats_without_socket() {
-	wrong 1 'pangea run --stats' stats /nonexistent.sock
-}
 
 case_keygen() {
 	begin "$PANGEA" keygen "$tmp/k/key"
@@ -286,7 +283,7 @@ case_version() {
 }
 case_help_of_each_command() {
 	local command
-	for command in run node keygen check stats; do
+	for command in run node keygen check; do
 		"$PANGEA" "$command" --help >"$out" || fail "pangea $command --help: exit code $?"
 		expect_out "^Usage: pangea $command"
 	done
