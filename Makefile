@@ -24,14 +24,14 @@ MODEL := $(patsubst tests/model/%.c,$(B)/tests/model/%,$(wildcard tests/model/*.
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 GUEST := $(patsubst guest-tools/%.c,$(B)/guest-tools/%,$(wildcard guest-tools/*.c))
 
-.PHONY: all help demo test unit model fuzz bench lint format install-deps guest-tools clean
+.PHONY: all help demo test unit model fuzz guests bench lint format install-deps guest-tools clean
 all: $(B)/pangea guest-tools
 
 help:
 	@echo 'make demo [NODES=3]   set up, build, boot one Linux over two nodes, show it'
 	@echo 'make test             set up, build, run every test'
 	@echo 'make bench [ROWS=..]  print the table of figures, write build/bench.json'
-	@echo 'make lint | unit | model | fuzz | clean        SANITIZER=address|undefined|thread'
+	@echo 'make lint | unit | model | fuzz | guests | clean        SANITIZER=address|undefined|thread'
 
 $(B)/pangea: $(B)/vmm/main.o $(B)/libpangea.a
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDLIBS)
@@ -60,15 +60,26 @@ $(B)/tests/model/%: tests/model/%.c $(B)/libpangea.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
 
-$(B)/tests/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(B)/gen/dsdt.hex
+# Fuzz targets have objects of their own, with libFuzzer's coverage.
+FUZZ_CFLAGS = $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -fno-sanitize-recover=all
+$(B)/fuzz/%.o: %.c $(B)/gen/dsdt.hex
 	@mkdir -p $(@D)
-	clang $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< $(SRC) $(LDLIBS)
+	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
+$(B)/libpangea-fuzz.a: $(SRC:%.c=$(B)/fuzz/%.o)
+	@rm -f $@
+	@ar rcs $@ $^
+$(B)/tests/fuzz/%: tests/fuzz/%.c $(B)/libpangea-fuzz.a
+	@mkdir -p $(@D)
+	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -MMD -MP -o $@ $< $(B)/libpangea-fuzz.a $(LDLIBS)
 
 # Programs for the guest's initramfs: static, so that they need nothing there.
 guest-tools: $(GUEST)
-$(B)/guest-tools/%: guest-tools/%.c
+$(B)/guest-tools/%: guest-tools/%.c $(wildcard guest-tools/*.h)
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -static -pthread -o $@ $<
+
+guests:
+	BUILD=$(abspath $(B)) tests/guests/build
 
 unit: $(UNIT)
 	tests/run-unit $(UNIT)
