@@ -25,7 +25,7 @@ static void count(uint64_t *counter, uint64_t n)
 struct work {
 	rpn_t page;
 	const uint8_t *payload; /* DATA with bytes, or NULL */
-	bool protected_page;	/* fault: it met a protection */
+	bool protected_page;    /* fault: it met a protection */
 };
 
 static void fail(struct shard *shard, const char *why)
@@ -70,9 +70,11 @@ struct wire_name {
 };
 
 static const struct wire_name wire_names[] = {
-	{PROTO_REQ_READ, WIRE_REQ_READ}, {PROTO_REQ_WRITE, WIRE_REQ_WRITE}, {PROTO_FWD_READ, WIRE_FWD_READ},
-	{PROTO_FWD_WRITE, WIRE_FWD_WRITE}, {PROTO_INV, WIRE_INV}, {PROTO_ACK, WIRE_ACK},
-	{PROTO_DATA, WIRE_DATA}, {PROTO_GRANT, WIRE_GRANT}, {PROTO_DONE, WIRE_DONE},
+	{PROTO_REQ_READ, WIRE_REQ_READ}, {PROTO_REQ_WRITE, WIRE_REQ_WRITE},
+	{PROTO_FWD_READ, WIRE_FWD_READ}, {PROTO_FWD_WRITE, WIRE_FWD_WRITE},
+	{PROTO_INV, WIRE_INV},           {PROTO_ACK, WIRE_ACK},
+	{PROTO_DATA, WIRE_DATA},         {PROTO_GRANT, WIRE_GRANT},
+	{PROTO_DONE, WIRE_DONE},
 };
 
 static uint8_t to_wire(uint8_t proto)
@@ -427,8 +429,8 @@ static void on_fault(struct shard *shard, const struct view_fault *fault)
 	struct proto_event ev = {.type = fault->write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
 	struct work work = {.page = fault->page, .protected_page = fault->protected_page};
 
-	count(fault->protected_page ? &shard->stats.faults_upgrade :
-				      (fault->write ? &shard->stats.faults_write : &shard->stats.faults_read),
+	count(fault->protected_page ? &shard->stats.faults_upgrade
+				    : (fault->write ? &shard->stats.faults_write : &shard->stats.faults_read),
 	      1);
 	settle(shard, cache_event(shard, &ev, &work));
 }
@@ -587,7 +589,8 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 		rc = watch(shard, net_fd(lane));
 	if (!rc)
 		rc = watch(shard, shard->stop_fd);
-	shard->stats.metadata_bytes = SHARD_PENDING * sizeof(*shard->pending) + SHARD_BUSY * sizeof(*shard->busy) + SHARD_RECENT * sizeof(*shard->recent) +
+	shard->stats.metadata_bytes = SHARD_PENDING * sizeof(*shard->pending) + SHARD_BUSY * sizeof(*shard->busy) +
+				      SHARD_RECENT * sizeof(*shard->recent) +
 				      (SHARD_PENDING + SHARD_BUSY) * (2 * sizeof(uint32_t) + sizeof(rpn_t) + sizeof(uint32_t));
 fail:
 	if (rc)

@@ -29,9 +29,9 @@ struct dsm {
 	rpn_t node_first[NODES_MAX + 1];
 	uint16_t epoch;
 	struct view *view;
-	uint8_t *cache;			 /* [pages] proto_cache_pack */
-	struct proto_dir_packed *dir;	 /* [pages of this home] */
-	uint8_t *split;			 /* [blocks of this home] */
+	uint8_t *cache;                  /* [pages] proto_cache_pack */
+	struct proto_dir_packed *dir;    /* [pages of this home] */
+	uint8_t *split;                  /* [blocks of this home] */
 	uint64_t cache_bytes, dir_bytes; /* of the arrays */
 	unsigned shards;
 	struct shard *shard;
@@ -92,7 +92,7 @@ struct shard {
 	struct shard_held held[SHARD_HELD];
 	uint32_t held_count;
 	uint64_t fault_ns; /* moving average of remote faults */
-	uint8_t *loaded; /* one page: between LOAD and SEND */
+	uint8_t *loaded;   /* one page: between LOAD and SEND */
 	bool loaded_zero;
 	struct dsm_stats stats; /* written by this thread, read by any: relaxed atomics */
 };

@@ -60,7 +60,8 @@ static void sleep_locked(struct vcpu *vcpu)
 	uint64_t wait_ns;
 	struct lapic_now now = now_of(vcpu);
 
-	if (lapic_waits_for_sipi(&vcpu->lapic) || !lapic_timer_next(&vcpu->lapic, &now, vcpu->set->config.tsc.guest_khz, &wait_ns)) {
+	if (lapic_waits_for_sipi(&vcpu->lapic) ||
+	    !lapic_timer_next(&vcpu->lapic, &now, vcpu->set->config.tsc.guest_khz, &wait_ns)) {
 		pthread_cond_wait(&vcpu->cond, &vcpu->lock);
 		return;
 	}
@@ -207,7 +208,8 @@ static void after_exit(struct vcpu *vcpu)
 	vcpu->run->immediate_exit = 0;
 	lapic_set_cr8(&vcpu->lapic, (uint8_t)vcpu->run->cr8);
 	/* KVM keeps the base MSR and lets only legal changes pass. */
-	bool moved = vcpu->run->apic_base != lapic_base(&vcpu->lapic) && lapic_set_base(&vcpu->lapic, vcpu->run->apic_base, &effects) == 0;
+	bool moved = vcpu->run->apic_base != lapic_base(&vcpu->lapic) &&
+		     lapic_set_base(&vcpu->lapic, vcpu->run->apic_base, &effects) == 0;
 	pthread_mutex_unlock(&vcpu->lock);
 	if (moved && effects.dest_changed)
 		ipi_route_changed(vcpu);
@@ -283,10 +285,7 @@ static void *vcpu_main(void *arg)
 static int create_vcpu(struct vcpus *vcpus, struct vcpu *vcpu, vcpu_t id)
 {
 	pthread_condattr_t attr;
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entry[CPUID_MAX];
-	} *cpuid = NULL;
+	struct kvm_cpuid2 *cpuid = NULL;
 	struct cpuid_set *mine = NULL;
 	int rc = -ENOMEM;
 
@@ -314,13 +313,13 @@ static int create_vcpu(struct vcpus *vcpus, struct vcpu *vcpu, vcpu_t id)
 		log_error("cannot map the run page of vCPU %u: %s", id, strerror(-rc));
 		return rc;
 	}
-	cpuid = calloc(1, sizeof(*cpuid));
+	cpuid = calloc(1, sizeof(*cpuid) + CPUID_MAX * sizeof(cpuid->entries[0]));
 	mine = calloc(1, sizeof(*mine));
 	if (!cpuid || !mine)
 		goto out;
 	cpuid_for_vcpu(vcpus->config.cpuid, id, mine);
-	cpuid->head.nent = mine->n;
-	memcpy(cpuid->entry, mine->entry, mine->n * sizeof(mine->entry[0]));
+	cpuid->nent = mine->n;
+	memcpy(cpuid->entries, mine->entry, mine->n * sizeof(mine->entry[0]));
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0) {
 		rc = -errno;
 		log_error("KVM refuses the processor features of vCPU %u: %s", id, strerror(-rc));
@@ -353,13 +352,17 @@ static int set_up_vm(const struct vcpus_config *config)
 	uint8_t deny = 0; /* a clear bit is an access that exits */
 	struct kvm_msr_filter filter = {
 		.flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
-		.ranges = {{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .base = MSR_TSC_DEADLINE, .nmsrs = 1, .bitmap = &deny}},
+		.ranges = {{.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+			    .base = MSR_TSC_DEADLINE,
+			    .nmsrs = 1,
+			    .bitmap = &deny}},
 	};
 
 	if (ioctl(config->vm_fd, KVM_ENABLE_CAP, &cap) < 0 || ioctl(config->vm_fd, KVM_X86_SET_MSR_FILTER, &filter) < 0) {
 		int err = -errno;
 
-		log_error("KVM cannot hand MSR accesses to us (KVM_CAP_X86_USER_SPACE_MSR): %s; Linux 6.1 or newer is needed", strerror(-err));
+		log_error("KVM cannot hand MSR accesses to us (KVM_CAP_X86_USER_SPACE_MSR): %s; Linux 6.1 or newer is needed",
+			  strerror(-err));
 		return err;
 	}
 	return 0;

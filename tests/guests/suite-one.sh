@@ -51,8 +51,8 @@ case_unmapped_pvh() {
 	expect_out 'memory ok'
 	expect_code 0
 }
-case_debug_exit_code() { # cpl3 ends with 4 on an option that it does not know
-	quick 20 cpl3 --append nonsense=1
+case_debug_exit_code() { # cpl3 ends with 4 on an option that makes no sense
+	quick 20 cpl3 --append pages=0
 	expect_code 68
 }
 case_triple_fault_stops() {
@@ -171,7 +171,7 @@ case_kernel_truncated() {
 }
 case_vmlinux_truncated() {
 	head -c 100000 "$VMLINUX" >"$tmp/cut"
-	bad_kernel "$tmp/cut" 'cut is an ELF, but truncated'
+	bad_kernel "$tmp/cut" 'cut is \(an ELF, but truncated\|not a bzImage\)'
 }
 case_kernel_not_one() {
 	bad_kernel /etc/hosts 'hosts is not a bzImage, an ELF with a PVH note or a multiboot kernel'
