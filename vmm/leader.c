@@ -46,11 +46,11 @@ static int read_file(const char *what, const char *path, struct boot_file *out)
 {
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int err = 0;
+	int err = fd < 0 || fstat(fd, &st) < 0 ? errno : 0;
 	uint8_t *bytes = NULL;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		log_error("cannot read the %s %s: %s", what, path, fd < 0 || errno ? strerror(errno) : "it is not a regular file");
+	if (err || !S_ISREG(st.st_mode)) {
+		log_error("cannot read the %s %s: %s", what, path, err ? strerror(err) : "it is not a regular file");
 		if (fd >= 0)
 			close(fd);
 		return EXIT_USAGE;
