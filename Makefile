@@ -24,12 +24,13 @@ MODEL := $(patsubst tests/model/%.c,$(B)/tests/model/%,$(wildcard tests/model/*.
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 GUEST := $(patsubst guest-tools/%.c,$(B)/guest-tools/%,$(wildcard guest-tools/*.c))
 
-.PHONY: all help demo test unit model fuzz guests bench lint format install-deps guest-tools clean
+.PHONY: all help demo test test-cluster unit model fuzz guests bench lint format install-deps guest-tools clean
 all: $(B)/pangea guest-tools
 
 help:
 	@echo 'make demo [NODES=3]   set up, build, boot one Linux over two nodes, show it'
 	@echo 'make test             set up, build, run every test'
+	@echo 'make test-cluster     the suites of several nodes in the lab (not yet reliable there)'
 	@echo 'make bench [ROWS=..]  print the table of figures, write build/bench.json'
 	@echo 'make lint | unit | model | fuzz | guests | clean        SANITIZER=address|undefined|thread'
 
@@ -94,6 +95,9 @@ demo: install-deps
 	tests/lab/demo --nodes $(or $(NODES),2)
 test: install-deps
 	tests/run-all
+# Machines of several nodes in the lab: not part of `make test` until the emulated hosts carry them reliably (README, Limits).
+test-cluster: install-deps
+	tests/run-all build two three running hosts
 bench: install-deps
 	$(MAKE) all
 	tests/bench/run $(ROWS)

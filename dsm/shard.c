@@ -293,7 +293,7 @@ static int split_once(struct shard *shard, rpn_t page)
 
 	if (dsm->split[block])
 		return 0;
-	dsm->split[block] = 1;
+	__atomic_store_n(&dsm->split[block], 1, __ATOMIC_RELAXED); /* dsm_stats looks at it from another thread */
 	count(&shard->stats.splits, 1);
 	count(&shard->stats.metadata_bytes, BLOCK_PAGES * (sizeof(struct proto_dir_packed) + 1));
 	for (rpn_t p = first; p < first + BLOCK_PAGES; p++) {
@@ -341,7 +341,11 @@ static int dir_event(struct shard *shard, struct proto_event *ev, const struct w
 	}
 	rc = execute(shard, &actions, work);
 	if (proto_dir_idle(dir)) {
-		*packed = proto_dir_pack(dir);
+		struct proto_dir_packed now = proto_dir_pack(dir);
+
+		packed->copyset[0] = now.copyset[0];
+		packed->copyset[1] = now.copyset[1];
+		__atomic_store_n(&packed->word, now.word, __ATOMIC_RELAXED); /* read by dsm_stats, too */
 		if (slot != PAGETAB_NONE)
 			pagetab_remove(&shard->busy_tab, work->page);
 	} else if (!rc && slot != PAGETAB_NONE && ev->msg.type == PROTO_DONE) {
