@@ -29,7 +29,7 @@ all: $(B)/pangea guest-tools
 
 help:
 	@echo 'make demo [NODES=3]   set up, build, boot one Linux over two nodes, show it'
-	@echo 'make test             set up, build, run every test'
+	@echo 'make test             set up, build, run the tests (but those of test-cluster)'
 	@echo 'make test-cluster     the suites of several nodes in the lab (not yet reliable there)'
 	@echo 'make bench [ROWS=..]  print the table of figures, write build/bench.json'
 	@echo 'make lint | unit | model | fuzz | guests | clean        SANITIZER=address|undefined|thread'

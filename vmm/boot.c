@@ -165,6 +165,7 @@ static int load_any(const struct boot_loader *loader)
 	const struct boot_file *kernel = &loader->request->kernel;
 	struct elf_image image;
 	uint64_t entry;
+	unsigned which;
 	int rc;
 
 	if (kernel->len == 0)
@@ -180,6 +181,9 @@ static int load_any(const struct boot_loader *loader)
 	}
 	if (multiboot_probe(kernel))
 		return multiboot_load(loader);
+	if (elf_probe(kernel) && elf_cut_short(&image, &which))
+		return boot_fail(loader, kernel, ENOEXEC, "is an ELF, but truncated: segment %u is behind its end; copy it again",
+				 which);
 	return refuse(loader, elf_probe(kernel) ? "is an ELF without either, and " : "");
 }
 

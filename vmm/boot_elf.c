@@ -182,6 +182,19 @@ bool pvh_entry(const struct elf_image *image, uint64_t *entry)
 	return false;
 }
 
+bool elf_cut_short(const struct elf_image *image, unsigned *which)
+{
+	for (unsigned i = 0; i < image->phnum; i++) {
+		struct segment s = segment(image, i);
+
+		if (!inside(image->file, s.offset, s.filesz)) {
+			*which = i;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* start_info.h, version 1. */
 #define START_MAGIC 0x336ec578u
 struct start_info {

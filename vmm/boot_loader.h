@@ -65,6 +65,9 @@ CHECKED int elf_load_segments(const struct boot_loader *loader, const struct elf
 /* The physical address of a virtual one, by the PT_LOAD that has it; the address itself if none has. */
 uint64_t elf_physical(const struct elf_image *image, uint64_t address);
 
+/* A segment of any type lies behind the end of the file: its number. What tells the format may have been in it. */
+bool elf_cut_short(const struct elf_image *image, unsigned *which);
+
 /* The note XEN_ELFNOTE_PHYS32_ENTRY; false if there is none. */
 bool pvh_entry(const struct elf_image *image, uint64_t *entry);
 CHECKED int pvh_load(const struct boot_loader *loader, const struct elf_image *image, uint64_t entry);
