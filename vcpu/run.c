@@ -25,7 +25,10 @@ static struct lapic_now now_of(const struct vcpu *vcpu)
 	return (struct lapic_now){.ns = clock_ns(), .tsc = tsc_guest(&vcpu->set->config.tsc, tsc)};
 }
 
-/* Runs in the vCPU's thread: the timer's signal carries the vCPU. A kick sets immediate_exit itself. */
+/*
+ * Runs in the vCPU's thread: the timer's signal carries the vCPU. A kick sets immediate_exit itself. The timer is spent now, whatever
+ * the LAPIC says: the host's clock and its counter part by some millionths, so that it may have come a moment too early.
+ */
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
@@ -33,6 +36,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	if (info->si_code == SI_TIMER) {
 		struct vcpu *vcpu = info->si_value.sival_ptr;
 
+		atomic_store_explicit(&vcpu->timer_armed_ns, 0, memory_order_relaxed);
 		vcpu->run->immediate_exit = 1;
 	}
 }
@@ -139,14 +143,16 @@ static void arm_timer(struct vcpu *vcpu)
 	if (lapic_timer_next(&vcpu->lapic, &now, vcpu->set->config.tsc.guest_khz, &wait_ns))
 		deadline = now.ns + MAX(wait_ns, 1);
 	/* The same deadline, computed again, differs by the rounding of two clocks. */
-	uint64_t diff = deadline > vcpu->timer_armed_ns ? deadline - vcpu->timer_armed_ns : vcpu->timer_armed_ns - deadline;
-	if (deadline == vcpu->timer_armed_ns || (deadline && vcpu->timer_armed_ns && diff < 2 * NS_PER_US))
+	uint64_t armed = atomic_load_explicit(&vcpu->timer_armed_ns, memory_order_relaxed);
+	uint64_t diff = deadline > armed ? deadline - armed : armed - deadline;
+	if (deadline == armed || (deadline && armed && diff < 2 * NS_PER_US))
 		return;
 	struct itimerspec at = {
 		.it_value = {.tv_sec = (time_t)(deadline / NS_PER_SEC), .tv_nsec = (long)(deadline % NS_PER_SEC)},
 	};
+	/* First the note, then the timer: it may fire before this function returns, and on_signal's word is the later one. */
+	atomic_store_explicit(&vcpu->timer_armed_ns, deadline, memory_order_relaxed);
 	timer_settime(vcpu->timer, TIMER_ABSTIME, &at, NULL);
-	vcpu->timer_armed_ns = deadline;
 }
 
 /* Under the lock: everything between two stays in the guest. Returns true to enter, false to look again. -errno: broken. */
@@ -177,8 +183,7 @@ static int before_entry(struct vcpu *vcpu)
 			sleep_locked(vcpu);
 		return 0;
 	}
-	if (lapic_timer_tick(&vcpu->lapic, &now))
-		vcpu->timer_armed_ns = 0;
+	lapic_timer_tick(&vcpu->lapic, &now);
 	if (vcpu->halted && !has_event(vcpu)) {
 		poll_halted(vcpu);
 		now = now_of(vcpu);

@@ -72,7 +72,7 @@ struct vcpu {
 	bool started;
 	timer_t timer;
 	bool has_timer;
-	uint64_t timer_armed_ns; /* deadline the timer is set to, 0: none; the vCPU's thread only */
+	_Atomic uint64_t timer_armed_ns; /* deadline the timer is set to, 0: none; the vCPU's thread and its signal handler */
 	struct vcpu_power_on power_on;
 
 	pthread_mutex_t lock;
