@@ -142,30 +142,6 @@ static void send_action(struct shard *shard, rpn_t page, const struct proto_acti
 	}
 }
 
-/* ---- damping ---- */
-
-static struct shard_recent *recent_of(struct shard *shard, rpn_t page)
-{
-	struct shard_recent *r = &shard->recent[page & (SHARD_RECENT - 1)];
-
-	if (r->page != page)
-		*r = (struct shard_recent){.page = page};
-	return r;
-}
-
-/* When this order to give a page up may be obeyed; 0: now. */
-static uint64_t hold_until(struct shard *shard, rpn_t page, uint64_t now)
-{
-	const struct shard_recent *r = recent_of(shard, page);
-	uint64_t hold = MIN(MAX(HOLD_FAULTS * shard->fault_ns, HOLD_MIN_NS), HOLD_MAX_NS);
-
-	if (!shard->dsm->config.damping || !r->gained_ns || !r->lost_ns || r->gained_ns < r->lost_ns)
-		return 0;
-	if (r->gained_ns - r->lost_ns > 4 * HOLD_MAX_NS || now - r->gained_ns >= hold)
-		return 0;
-	return r->gained_ns + hold;
-}
-
 /* ---- actions ---- */
 
 static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work)
@@ -179,7 +155,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 
 		switch ((enum proto_action_type)a->type) {
 		case PROTO_PROTECT:
-			recent_of(shard, page)->lost_ns = clock_ns();
+			damping_lost(&shard->damping, page, clock_ns());
 			rc = view_protect(view, page);
 			break;
 		case PROTO_LOAD: /* UNMAP may come before the SEND (D1), and takes the bytes */
@@ -188,7 +164,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 				memcpy(shard->loaded, view_bytes(view, page), PAGE_BYTES);
 			break;
 		case PROTO_UNMAP:
-			recent_of(shard, page)->lost_ns = clock_ns();
+			damping_lost(&shard->damping, page, clock_ns());
 			count(&shard->stats.invalidations, 1);
 			rc = view_drop(view, page);
 			break;
@@ -240,8 +216,7 @@ static void finished(struct shard *shard, rpn_t page, const struct shard_pending
 	uint64_t ns = now - p->since_ns;
 	unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
 
-	shard->fault_ns = shard->fault_ns ? (7 * shard->fault_ns + ns) / 8 : ns;
-	recent_of(shard, page)->gained_ns = now;
+	damping_gained(&shard->damping, page, now, ns);
 	count(&(p->write ? shard->stats.write_ns : shard->stats.read_ns)[MIN(bucket, DSM_HISTOGRAM - 1u)], 1);
 }
 
@@ -390,8 +365,10 @@ static void obey(struct shard *shard, rpn_t page, const struct proto_msg *msg)
 static bool hold(struct shard *shard, rpn_t page, const struct proto_msg *msg)
 {
 	bool gives_up = msg->type == PROTO_FWD_READ || msg->type == PROTO_FWD_WRITE || msg->type == PROTO_INV;
-	uint64_t due = gives_up && shard->held_count < SHARD_HELD ? hold_until(shard, page, clock_ns()) : 0;
+	uint64_t due = 0;
 
+	if (gives_up && shard->dsm->config.damping && shard->held_count < SHARD_HELD)
+		due = damping_until(&shard->damping, page, clock_ns());
 	if (!due)
 		return false;
 	shard->held[shard->held_count++] = (struct shard_held){.due_ns = due, .page = page, .msg = *msg};
@@ -579,8 +556,7 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->pending = calloc(SHARD_PENDING, sizeof(*shard->pending));
 	shard->busy = calloc(SHARD_BUSY, sizeof(*shard->busy));
 	shard->loaded = calloc(1, PAGE_BYTES);
-	shard->recent = calloc(SHARD_RECENT, sizeof(*shard->recent));
-	if (!shard->loaded || !shard->recent || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
+	if (!shard->loaded || damping_init(&shard->damping) || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
 		rc = -ENOMEM;
 		goto fail;
 	}
@@ -594,7 +570,7 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	if (!rc)
 		rc = watch(shard, shard->stop_fd);
 	shard->stats.metadata_bytes = SHARD_PENDING * sizeof(*shard->pending) + SHARD_BUSY * sizeof(*shard->busy) +
-				      SHARD_RECENT * sizeof(*shard->recent) +
+				      DAMPING_PAGES * sizeof(struct damping_page) +
 				      (SHARD_PENDING + SHARD_BUSY) * (2 * sizeof(uint32_t) + sizeof(rpn_t) + sizeof(uint32_t));
 fail:
 	if (rc)
@@ -610,7 +586,7 @@ void shard_destroy(struct shard *shard)
 	free(shard->pending);
 	free(shard->busy);
 	free(shard->loaded);
-	free(shard->recent);
+	damping_destroy(&shard->damping);
 	if (shard->epoll_fd > 0)
 		close(shard->epoll_fd);
 	if (shard->stop_fd > 0)

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 
+#include "dsm/damping.h"
 #include "dsm/dsm.h"
 #include "dsm/pagetab.h"
 #include "dsm/proto.h"
@@ -18,10 +19,7 @@
 #define SHARD_PENDING  1024u /* faults of this node under way; its threads that can fault are fewer */
 #define SHARD_BUSY     4096u /* pages homed here in transactions */
 #define SHARD_LOOPBACK 64u
-#define SHARD_RECENT   1024u /* pages whose comings and goings are remembered; a power of two */
 #define SHARD_HELD     256u
-#define HOLD_MIN_NS    (20 * NS_PER_US)
-#define HOLD_MAX_NS    (8 * NS_PER_MS)
 
 /* What all shards of a node share; written before they start, each page's entries by its shard only. */
 struct dsm {
@@ -48,18 +46,7 @@ struct shard_busy {
 	uint64_t since_ns;
 };
 
-/*
- * Damping. A page that two nodes want all the time is worth nothing to either if it is taken away before the thread that
- * waited for it has run. So a page that came back soon after it was lost is kept for a short time, HOLD_FAULTS times what a
- * fault takes here: the order to give it up waits in `held`. The protocol allows any delay (PROTOCOL.md), and this one is bounded.
- */
-#define HOLD_FAULTS 2u
-
-struct shard_recent {
-	rpn_t page;
-	uint64_t gained_ns, lost_ns; /* 0: not yet */
-};
-
+/* An order to give a page up that waits a moment (damping.h). */
 struct shard_held {
 	uint64_t due_ns;
 	rpn_t page;
@@ -88,11 +75,10 @@ struct shard {
 	struct shard_busy *busy;
 	struct shard_self self[SHARD_LOOPBACK]; /* messages to this node itself, in order */
 	uint32_t self_first, self_count;
-	struct shard_recent *recent; /* [SHARD_RECENT], by page number */
+	struct damping damping;
 	struct shard_held held[SHARD_HELD];
 	uint32_t held_count;
-	uint64_t fault_ns; /* moving average of remote faults */
-	uint8_t *loaded;   /* one page: between LOAD and SEND */
+	uint8_t *loaded; /* one page: between LOAD and SEND */
 	bool loaded_zero;
 	struct dsm_stats stats; /* written by this thread, read by any: relaxed atomics */
 };
