@@ -45,6 +45,7 @@ int dsm_new(const struct dsm_config *config, struct dsm **out)
 	dsm->config = *config;
 	memcpy(dsm->node_first, config->node_first, (config->nodes + 1) * sizeof(dsm->node_first[0]));
 	dsm->epoch = 1;
+	dsm->config.replicas &= wanted == 1;
 	rc = view_new(pages, wanted, &dsm->view);
 	if (rc || !wanted) {
 		if (rc)
@@ -130,6 +131,17 @@ int dsm_reset(struct dsm *dsm, uint16_t epoch)
 uint8_t *dsm_ram(const struct dsm *dsm)
 {
 	return view_guest(dsm->view);
+}
+
+void dsm_root(struct dsm *dsm, uint64_t cr3, bool five_levels)
+{
+	if (dsm->config.replicas)
+		replicas_root(&dsm->shard[0].replicas, cr3, five_levels);
+}
+
+int dsm_release(struct dsm *dsm)
+{
+	return dsm->config.replicas ? replicas_release(&dsm->shard[0]) : 0;
 }
 
 /* The transactions of a page are numbered, so its directory entry tells how hot it is. */

@@ -34,6 +34,9 @@ struct dsm_config {
 	const rpn_t *node_first; /* node n is home of [node_first[n], node_first[n+1]): nodes + 1 entries, copied; whole blocks */
 	unsigned shards;         /* [1, SHARDS_MAX]; ignored with one node */
 	struct net_lane **lane;  /* [shards], taken over by dsm_new whatever it returns; ignored with one node */
+	rpn_t low_pages;         /* the guest sees page p < low_pages at p << 12, */
+	gpa_t high_gpa;          /* and the others from here on */
+	bool replicas;           /* page tables that go round are lent (replica.h); only with one shard */
 	bool damping;            /* contended pages are kept for a moment (shard.h) */
 	uint64_t poll_ns;        /* how long a shard polls before it sleeps */
 	struct dsm_sink *sink;
@@ -52,6 +55,12 @@ CHECKED int dsm_reset(struct dsm *dsm, uint16_t epoch);
 
 /* The guest view: page p at dsm_ram() + p * PAGE_BYTES. */
 uint8_t *dsm_ram(const struct dsm *dsm);
+
+/* A vCPU here walks the page tables at this CR3. Any thread. A hint, from time to time. */
+void dsm_root(struct dsm *dsm, uint64_t cr3, bool five_levels);
+/* Before anything leaves by another lane by which a node could learn of what this thread has written (R1 in replica.h): an
+ * interrupt, an access to a device. Waits for other nodes' shards only. -ETIMEDOUT. */
+CHECKED int dsm_release(struct dsm *dsm);
 
 /* Any thread; counters are of slightly different moments. */
 void dsm_stats(const struct dsm *dsm, struct dsm_stats *out);

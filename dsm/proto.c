@@ -501,6 +501,22 @@ enum proto_verdict proto_cache_step(struct proto_cache *cache, const struct prot
 	}
 }
 
+void proto_dir_take_waiters(struct proto_dir *dir, uint64_t *wait_read, uint64_t *wait_write)
+{
+	*wait_read = dir->wait_read;
+	*wait_write = dir->wait_write;
+	dir->wait_read = dir->wait_write = 0;
+}
+
+bool proto_cache_borrow(struct proto_cache *cache)
+{
+	if (!cache->pending || cache->started || cache->lost || cache->right != PROTO_NONE)
+		return false;
+	cache->right = PROTO_WRITE;
+	cache_rest(cache);
+	return true;
+}
+
 uint8_t proto_cache_pack(const struct proto_cache *cache)
 {
 	assert(proto_cache_idle(cache));

@@ -170,6 +170,11 @@ bool proto_dir_idle(const struct proto_dir *dir);
 bool proto_cache_idle(const struct proto_cache *cache);
 struct proto_dir_packed proto_dir_pack(const struct proto_dir *dir); /* idle only */
 void proto_dir_unpack(struct proto_dir_packed packed, const struct proto_ctx *ctx, struct proto_dir *dir);
+/* Takes the requests that wait at the home out of its queues, so that they can be given to it anew. */
+void proto_dir_take_waiters(struct proto_dir *dir, uint64_t *wait_read, uint64_t *wait_write);
+/* The page that was asked for came as a replica (replica.h), which the directory knows nothing of: the right is WRITE, nothing is
+ * pending. False, and nothing changed: it was not asked for, or its transaction runs. */
+CHECKED bool proto_cache_borrow(struct proto_cache *cache);
 uint8_t proto_cache_pack(const struct proto_cache *cache); /* idle only; bits 0-1 right, bit 2 lost */
 void proto_cache_unpack(uint8_t packed, struct proto_cache *cache);
 

@@ -15,6 +15,7 @@
 #include "dsm/dsm.h"
 #include "dsm/pagetab.h"
 #include "dsm/proto.h"
+#include "dsm/replica.h"
 
 #define SHARD_PENDING  1024u /* faults of this node under way; its threads that can fault are fewer */
 #define SHARD_BUSY     4096u /* pages homed here in transactions */
@@ -38,6 +39,7 @@ struct dsm {
 struct shard_pending {
 	struct proto_cache cache;
 	uint64_t since_ns;
+	uint32_t recall_gen; /* a RECALL that came before its LEND; 0: none */
 	bool write;
 };
 
@@ -80,6 +82,8 @@ struct shard {
 	uint32_t held_count;
 	uint8_t *loaded; /* one page: between LOAD and SEND */
 	bool loaded_zero;
+	struct replicas replicas;
+	uint8_t *replica_bytes; /* one page: of a replica on its way back */
 	struct dsm_stats stats; /* written by this thread, read by any: relaxed atomics */
 };
 
@@ -89,5 +93,23 @@ void shard_destroy(struct shard *shard);
 CHECKED int shard_start(struct shard *shard);
 void shard_stop(struct shard *shard);
 void shard_reset(struct shard *shard);
+
+/* ---- for replica.c, on the shard's thread ---- */
+
+void shard_fail(struct shard *shard, const char *why);
+void shard_count(uint64_t *counter, uint64_t n);
+/* Sends now, or, if R1 says so, later. */
+void shard_post(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload);
+void shard_post_now(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload);
+node_t shard_home(const struct shard *shard, rpn_t page);
+gpa_t shard_gpa(const struct shard *shard, rpn_t page);
+/* True if the address is RAM, its page is this shard's and this node has its valid bytes. */
+bool shard_readable(const struct shard *shard, gpa_t gpa, rpn_t *page);
+/* A request that waited for the end of a recall. */
+CHECKED int shard_request(struct shard *shard, node_t from, rpn_t page, bool write);
+/* Borrower: the page that was asked for came as a replica; whether its RECALL came before it. -EPROTO: it was not asked for. */
+CHECKED int shard_borrow(struct shard *shard, rpn_t page, uint32_t gen, const uint8_t *bytes, bool *recalled);
+void shard_returned(struct shard *shard, rpn_t page);
+void shard_recall_early(struct shard *shard, rpn_t page, uint32_t gen);
 
 #endif

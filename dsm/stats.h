@@ -28,6 +28,10 @@
 	X(upgrades, "upgrades without data")                  \
 	X(invalidations, "copies invalidated")                \
 	X(held, "contended pages held for a moment")          \
+	X(replicas_lent, "page tables lent as replicas")      \
+	X(replicas_recalled, "replicas recalled")             \
+	X(replicas_written, "replicas given back changed")    \
+	X(replicas_deferred, "messages that waited for one")  \
 	X(messages_out, "messages sent")                      \
 	X(messages_in, "messages received")                   \
 	X(bytes_out, "bytes sent")                            \

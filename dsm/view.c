@@ -371,6 +371,20 @@ bool view_is_zero(const struct view *view, rpn_t page)
 	return all_zero(view_bytes(view, page), PAGE_BYTES);
 }
 
+bool view_is_hole(const struct view *view, rpn_t page)
+{
+	off_t at = (off_t)(page << PAGE_SHIFT);
+
+	return lseek(view->fd, at, SEEK_DATA) != at;
+}
+
+void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint64_t new)
+{
+	uint64_t *word = (uint64_t *)(void *)(view->service + (page << PAGE_SHIFT) + at);
+
+	__atomic_compare_exchange_n(word, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
 int view_protect(struct view *view, rpn_t page)
 {
 	return write_protect(view, page, PAGE_BYTES, true);

@@ -58,6 +58,10 @@ CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bo
 CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protected_page);
 /* True if the page's bytes are all zero. As view_bytes. */
 bool view_is_zero(const struct view *view, rpn_t page);
+/* True if nothing was ever written to the page: it is not in the file. */
+bool view_is_hole(const struct view *view, rpn_t page);
+/* The 8 bytes at `at` of a page that is here become `new` if they are `old`. Atomic with the guest's own writes. */
+void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint64_t new);
 CHECKED int view_protect(struct view *view, rpn_t page);   /* WRITE -> READ; returns when no vCPU can write any more */
 CHECKED int view_unprotect(struct view *view, rpn_t page); /* READ -> WRITE, wakes */
 CHECKED int view_drop(struct view *view, rpn_t page);      /* -> NONE: returns when no vCPU can read any more */

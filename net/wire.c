@@ -25,6 +25,10 @@ static const struct rule {
 	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, ANSWER, WIRE_LANE_DSM}, /* and see hdr_check */
 	[WIRE_GRANT] = {"GRANT", 0, 0, ANY, ANSWER, WIRE_LANE_DSM},
 	[WIRE_DONE] = {"DONE", 0, 0, ANY, ANSWER, WIRE_LANE_DSM},
+	[WIRE_LEND] = {"LEND", PAGE_BYTES, PAGE_BYTES, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_RECALL] = {"RECALL", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_GIVE_BACK] = {"GIVE_BACK", 0, PAGE_BYTES, ANY, 0, WIRE_LANE_DSM}, /* and see hdr_check */
+	[WIRE_RELEASED] = {"RELEASED", 0, 0, ANY, 0, WIRE_LANE_DSM},
 
 	[WIRE_IPI] = {"IPI", LEN(wire_ipi), LEN(wire_ipi), 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_EOI] = {"EOI", 0, 0, 255, 0, WIRE_LANE_CONTROL},
@@ -70,6 +74,8 @@ int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)
 		return -EMSGSIZE;
 	/* A page is sent whole or, if it is zero or stale, not at all. */
 	if (hdr->type == WIRE_DATA && hdr->len != (hdr->flags & (WIRE_F_ZERO | WIRE_F_STALE) ? 0 : PAGE_BYTES))
+		return -EMSGSIZE;
+	if (hdr->type == WIRE_GIVE_BACK && hdr->len != 0 && hdr->len != PAGE_BYTES)
 		return -EMSGSIZE;
 	if (hdr->type == WIRE_STATS && hdr->len % sizeof(uint64_t) != 0)
 		return -EMSGSIZE;

@@ -29,7 +29,7 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION         1 /* raised by any change to this file that an older node would misread */
+#define WIRE_VERSION         2 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES       24
 #define WIRE_PAYLOAD_MAX     65536u /* of a control message */
 #define WIRE_DSM_PAYLOAD_MAX 4096u  /* of a message on a dsm lane: a page */
@@ -51,6 +51,11 @@ enum wire_type {
 	WIRE_DATA, /* payload: the page, or none with WIRE_F_ZERO */
 	WIRE_GRANT,
 	WIRE_DONE,
+	/* replicas (dsm/replica.h); seq = the number of the lending */
+	WIRE_LEND,      /* payload: the page */
+	WIRE_RECALL,    /* */
+	WIRE_GIVE_BACK, /* payload: the page if it was written, or none */
+	WIRE_RELEASED,  /* */
 
 	/* control lane; arg = 0 where nothing is said */
 	WIRE_IPI = 16,  /* wire_ipi */

@@ -73,6 +73,8 @@ static int remote_access(struct vcpu *vcpu, bool mmio, uint64_t addr, void *data
 
 	if (write)
 		memcpy(&io.data, data, len);
+	if (vcpus->config.sink->release(vcpus->config.sink))
+		return -ETIMEDOUT;
 	hdr.seq = atomic_fetch_add_explicit(&vcpus->next_seq, 1, memory_order_relaxed);
 	count(&vcpus->counters.remote_io);
 	if (!posted) {

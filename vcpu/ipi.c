@@ -8,7 +8,9 @@
  * it through memory can send by the old table.
  *
  * I1: an IPI never overtakes the writes made before it. The sender's writes were made with the right WRITE, for which every other
- * copy had been dropped first; so whatever the receiver reads after the interrupt is fetched anew.
+ * copy had been dropped first; so whatever the receiver reads after the interrupt is fetched anew. Page tables that several nodes
+ * have writable (dsm/replica.h) are brought up to date first: `release`. Not for a device's interrupt, which no write of a vCPU here
+ * comes before but by way of an exit of its own.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -40,6 +42,14 @@ static bool part_of(const struct vcpuset *set, vcpu_t first, vcpu_t end, struct 
 	return any;
 }
 
+/* Is one of them on another node? */
+static bool leaves(const struct vcpus *vcpus, const struct vcpuset *set)
+{
+	vcpu_t first = vcpuset_next(set, 0), end = vcpus->first + vcpus->count;
+
+	return first < vcpus->first || (end < VCPUS_MAX && vcpuset_next(set, end) != VCPU_NONE);
+}
+
 void ipi_send(struct vcpus *vcpus, vcpu_t from, const struct apic_ipi *ipi)
 {
 	struct vcpuset set;
@@ -51,6 +61,10 @@ void ipi_send(struct vcpus *vcpus, vcpu_t from, const struct apic_ipi *ipi)
 	atomic_fetch_add_explicit(&vcpus->counters.ipis_sent, 1, memory_order_relaxed);
 
 	vcpu_t end = vcpus->first + vcpus->count;
+	if (from != VCPU_NONE && leaves(vcpus, &set) && vcpus->config.sink->release(vcpus->config.sink)) {
+		vcpus->config.sink->failed(vcpus->config.sink, from, "page tables could not be brought up to date on all nodes");
+		return;
+	}
 	for (vcpu_t v = vcpuset_next(&set, vcpus->first); v < end; v = vcpuset_next(&set, v + 1))
 		deliver(&vcpus->vcpu[v - vcpus->first], ipi->mode, ipi->vector, ipi->level_trig);
 	for (node_t n = 0; n < vcpus->config.nodes; n++) {

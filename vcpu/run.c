@@ -18,6 +18,11 @@
 /* MSRs whose accesses come to us: TSC deadline. x2APIC's come anyway, there is no APIC in KVM. */
 #define MSR_TSC_DEADLINE 0x6e0u
 
+#define ROOT_EXITS 32u
+#define CR0_PG     (1ull << 31)
+#define CR4_LA57   (1ull << 12)
+#define EFER_LMA   (1ull << 10)
+
 static struct lapic_now now_of(const struct vcpu *vcpu)
 {
 	uint64_t tsc = clock_tsc();
@@ -55,7 +60,7 @@ void vcpu_kick_locked(struct vcpu *vcpu)
 /* Something that a halted vCPU wakes for, or that one waiting for SIPI takes. */
 static bool has_event(const struct vcpu *vcpu)
 {
-	return vcpu->quit || vcpu->pause || lapic_has_event(&vcpu->lapic);
+	return vcpu->quit || vcpu->pause || vcpu->dump || lapic_has_event(&vcpu->lapic);
 }
 
 /* Waits under the lock until there is an event or the LAPIC's timer is due. */
@@ -155,6 +160,35 @@ static void arm_timer(struct vcpu *vcpu)
 	timer_settime(vcpu->timer, TIMER_ABSTIME, &at, NULL);
 }
 
+/* The LAPIC's pending and serviced vectors, highest first. */
+static int highest(const uint32_t bits[8])
+{
+	for (int i = 7; i >= 0; i--)
+		if (bits[i])
+			return 32 * i + 31 - __builtin_clz(bits[i]);
+	return -1;
+}
+
+static void dump_locked(struct vcpu *vcpu)
+{
+	struct lapic_now now = now_of(vcpu);
+	struct kvm_regs regs = {0};
+	struct kvm_sregs sregs = {0};
+	uint64_t wait_ns;
+	char timer[40] = "off";
+
+	vcpu->dump = false;
+	(void)ioctl(vcpu->fd, KVM_GET_REGS, &regs);
+	(void)ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
+	if (lapic_timer_next(&vcpu->lapic, &now, vcpu->set->config.tsc.guest_khz, &wait_ns))
+		snprintf(timer, sizeof(timer), "in %llu us", (unsigned long long)(wait_ns / NS_PER_US));
+	log_info("vCPU %u: rip 0x%llx rsp 0x%llx rflags 0x%llx cr3 0x%llx, %s, pending vector %d, in service %d, tpr 0x%x, timer %s",
+		 vcpu->id, (unsigned long long)regs.rip, (unsigned long long)regs.rsp, (unsigned long long)regs.rflags,
+		 (unsigned long long)sregs.cr3,
+		 lapic_waits_for_sipi(&vcpu->lapic) ? "waits for SIPI" : (vcpu->halted ? "halted" : "runs"), highest(vcpu->lapic.irr),
+		 highest(vcpu->lapic.isr), vcpu->lapic.tpr, timer);
+}
+
 /* Under the lock: everything between two stays in the guest. Returns true to enter, false to look again. -errno: broken. */
 static int before_entry(struct vcpu *vcpu)
 {
@@ -168,6 +202,8 @@ static int before_entry(struct vcpu *vcpu)
 		vcpu->paused = false;
 		return 0;
 	}
+	if (vcpu->dump)
+		dump_locked(vcpu);
 	int rc = take_init_and_sipi(vcpu);
 	if (rc)
 		return rc;
@@ -220,11 +256,26 @@ static void after_exit(struct vcpu *vcpu)
 		ipi_route_changed(vcpu);
 }
 
+/* Tells dsm which page tables are in use here, every ROOT_EXITS exits: a hint that need not be complete. */
+static void tell_root(struct vcpu *vcpu)
+{
+	struct vcpu_sink *sink = vcpu->set->config.sink;
+	struct kvm_sregs sregs;
+
+	if (vcpu->set->config.nodes == 1 || ++vcpu->exits_since_root < ROOT_EXITS)
+		return;
+	vcpu->exits_since_root = 0;
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0 || !(sregs.cr0 & CR0_PG) || !(sregs.efer & EFER_LMA))
+		return;
+	sink->root(sink, sregs.cr3, sregs.cr4 & CR4_LA57);
+}
+
 static bool run_once(struct vcpu *vcpu)
 {
 	int rc = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 
 	after_exit(vcpu);
+	tell_root(vcpu);
 	if (rc == EINTR || rc == EAGAIN)
 		return true;
 	if (rc) {
@@ -438,6 +489,27 @@ void vcpus_free(struct vcpus *vcpus)
 	free(vcpus->vcpu);
 	free(vcpus->route);
 	free(vcpus);
+}
+
+void vcpus_dump(struct vcpus *vcpus)
+{
+	for (vcpu_t i = 0; i < vcpus->count; i++) {
+		struct vcpu *vcpu = &vcpus->vcpu[i];
+
+		pthread_mutex_lock(&vcpu->lock);
+		vcpu->dump = true;
+		vcpu_kick_locked(vcpu);
+		pthread_mutex_unlock(&vcpu->lock);
+	}
+	usleep(200000);
+	for (vcpu_t i = 0; i < vcpus->count; i++) {
+		struct vcpu *vcpu = &vcpus->vcpu[i];
+
+		pthread_mutex_lock(&vcpu->lock);
+		if (vcpu->dump)
+			log_info("vCPU %u: waits %s", vcpu->id, vcpu->in_guest ? "for memory" : "for another node's answer to an access");
+		pthread_mutex_unlock(&vcpu->lock);
+	}
 }
 
 struct vcpu *vcpus_local(struct vcpus *vcpus, vcpu_t id)

@@ -42,6 +42,10 @@ struct vcpu_sink {
 	void (*crashed)(struct vcpu_sink *sink, vcpu_t vcpu, bool triple_fault, const char *why);
 	/* This host or another node failed us. */
 	void (*failed)(struct vcpu_sink *sink, vcpu_t vcpu, const char *why);
+	/* Machines of several nodes. What this vCPU has written to page tables is known to all nodes when this returns; -errno. */
+	int (*release)(struct vcpu_sink *sink);
+	/* The vCPU walks the page tables at this CR3; told from time to time. */
+	void (*root)(struct vcpu_sink *sink, uint64_t cr3, bool five_levels);
 	/* Node 0: the end of a level-triggered interrupt, for the IOAPIC. */
 	void (*eoi)(struct vcpu_sink *sink, uint8_t vector);
 };
@@ -81,6 +85,7 @@ struct vcpu {
 	struct lapic lapic;
 	bool halted;
 	bool pause, paused;
+	bool dump; /* say where it is, at the next entry */
 	bool quit;
 	bool in_guest;
 	bool io_waiting;
@@ -90,6 +95,7 @@ struct vcpu {
 	bool route_waiting;
 	uint32_t route_acks, route_seq;
 
+	uint32_t exits_since_root; /* the vCPU's thread only */
 	_Atomic bool poke; /* something changed: a halted vCPU that polls looks at this without the lock */
 	uint64_t poll_ns;  /* how long the next HLT polls before it sleeps */
 };
@@ -132,6 +138,9 @@ CHECKED int vcpus_set_tsc(struct vcpus *vcpus, const struct tsc *tsc);
 /* All leave the guest and stay out. -ETIMEDOUT: one did not within PAUSE_TIMEOUT_NS; logged. */
 CHECKED int vcpus_pause(struct vcpus *vcpus);
 void vcpus_resume(struct vcpus *vcpus);
+
+/* Each vCPU here says in the log where it is and what it waits for; one that waits for memory cannot, and that is said. Any thread. */
+void vcpus_dump(struct vcpus *vcpus);
 
 struct vcpu *vcpus_local(struct vcpus *vcpus, vcpu_t id); /* NULL: another node's */
 node_t vcpus_node(const struct vcpus *vcpus, vcpu_t id);

@@ -15,6 +15,7 @@ static void the_set(sigset_t *set)
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGUSR2);
 }
 
 void signals_block(void)
@@ -38,6 +39,12 @@ static void *signals_main(void *arg)
 		if (sigwait(&set, &sig))
 			continue;
 		pthread_mutex_lock(&signals->lock);
+		if (sig == SIGUSR2) { /* for whoever wants to know what a guest that hangs is doing */
+			if (signals->vm && signals->vm->vcpus)
+				vcpus_dump(signals->vm->vcpus);
+			pthread_mutex_unlock(&signals->lock);
+			continue;
+		}
 		if (!signals->vm) {
 			log_info("ended by %s before the machine ran", strsignal(sig));
 			_exit(EXIT_INTERRUPTED);

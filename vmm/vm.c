@@ -89,6 +89,9 @@ static int memory_start(struct vm *vm)
 		.node_first = first,
 		.shards = vm->config.shards,
 		.lane = vm->config.lane ? vm->config.lane + 1 : NULL,
+		.low_pages = MEMMAP_HOLE >> PAGE_SHIFT,
+		.high_gpa = MEMMAP_HOLE_END,
+		.replicas = !(vm->config.options & VM_OPTION_NO_REPLICAS),
 		.damping = !(vm->config.options & VM_OPTION_NO_DAMPING),
 		.poll_ns = poll_us ? strtoull(poll_us, NULL, 0) * 1000 : 0,
 		.sink = &vm->dsm_sink,
@@ -206,6 +209,16 @@ static void on_eoi(struct vcpu_sink *sink, uint8_t vector)
 	irqchip_eoi(&vm->irq, vector);
 }
 
+static int on_release(struct vcpu_sink *sink)
+{
+	return dsm_release(container_of(sink, struct vm, vcpu_sink)->dsm);
+}
+
+static void on_root(struct vcpu_sink *sink, uint64_t cr3, bool five_levels)
+{
+	dsm_root(container_of(sink, struct vm, vcpu_sink)->dsm, cr3, five_levels);
+}
+
 static int vcpus_start(struct vm *vm)
 {
 	const struct memmap *map = &vm->config.map;
@@ -227,7 +240,8 @@ static int vcpus_start(struct vm *vm)
 	for (node_t n = 0; n < map->nodes; n++)
 		first[n] = map->node[n].first_vcpu;
 	first[map->nodes] = map->vcpus;
-	vm->vcpu_sink = (struct vcpu_sink){.crashed = on_vcpu_crashed, .failed = on_vcpu_failed, .eoi = on_eoi};
+	vm->vcpu_sink = (struct vcpu_sink){
+		.crashed = on_vcpu_crashed, .failed = on_vcpu_failed, .release = on_release, .root = on_root, .eoi = on_eoi};
 	int rc = vcpus_new(&config, &vm->vcpus);
 	if (!rc && vm->config.self == 0)
 		irqchip_attach(&vm->irq, vm->vcpus);

@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,7 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, 
 					    .shards = shards,
 					    .lane = lane,
 					    .damping = s & 1,
+					    .replicas = true,
 					    .sink = &c->sink};
 
 		for (unsigned l = 0; l < shards; l++) {
@@ -314,6 +316,210 @@ START_TEST(after_a_reset_all_is_zero_and_private)
 }
 END_TEST
 
+/* ---- replicas: a page table that several nodes walk as writers ---- */
+
+#define TABLE_ROOT 1u /* page numbers: a tree of four levels */
+#define TABLE_LEAF 4u
+#define TABLE_FLAG 40u /* an ordinary page */
+#define ENTRY      0x63u
+
+/* Node 0's program makes the tree; the leaf maps pages from 1 on. */
+static void make_tables(struct cluster *c)
+{
+	for (rpn_t p = TABLE_ROOT; p < TABLE_LEAF; p++)
+		*word(c, 0, p, 0) = (p + 1) << PAGE_SHIFT | ENTRY;
+	for (unsigned i = 0; i < 16; i++)
+		*word(c, 0, TABLE_LEAF, i) = (uint64_t)(i + 1) << PAGE_SHIFT | ENTRY;
+	for (unsigned n = 0; n < c->nodes; n++)
+		dsm_root(c->dsm[n], TABLE_ROOT << PAGE_SHIFT, false);
+}
+
+/* As a processor does that walks: an access as a writer that changes nothing. */
+static void walk(struct cluster *c, unsigned node)
+{
+	atomic_fetch_or((_Atomic uint64_t *)(uintptr_t)word(c, node, TABLE_LEAF, 0), 0);
+}
+
+static uint64_t lent(struct cluster *c)
+{
+	struct dsm_stats stats;
+
+	dsm_stats(c->dsm[0], &stats);
+	return stats.replicas_lent;
+}
+
+static void walk_until_lent(struct cluster *c)
+{
+	uint64_t before = lent(c);
+
+	for (unsigned i = 0; i < 2000 && lent(c) < before + c->nodes - 1; i++)
+		walk(c, i % c->nodes);
+	ck_assert_uint_ge(lent(c), before + c->nodes - 1);
+}
+
+static void walk_all(struct cluster *c)
+{
+	for (unsigned n = 0; n < c->nodes; n++)
+		walk(c, n);
+}
+
+START_TEST(a_table_that_goes_round_is_lent_and_then_costs_nothing)
+{
+	struct dsm_stats before, after;
+	struct cluster c;
+
+	start(&c, NODES, 1, false, seed());
+	make_tables(&c);
+	walk_until_lent(&c);
+	dsm_stats(c.dsm[0], &before);
+	for (unsigned i = 0; i < 3000; i++)
+		walk(&c, i % NODES);
+	dsm_stats(c.dsm[0], &after);
+	ck_assert_uint_eq(before.messages_out, after.messages_out);
+	stop(&c);
+}
+END_TEST
+
+START_TEST(what_is_written_to_a_replica_is_read_after_a_message)
+{
+	struct cluster c;
+
+	start(&c, NODES, 1, false, seed());
+	make_tables(&c);
+	walk_until_lent(&c);
+	for (unsigned i = 1; i < 30; i++) {
+		unsigned writer = i % NODES, reader = (i + 1) % NODES;
+		uint64_t entry = (uint64_t)(i + 100) << PAGE_SHIFT | ENTRY;
+
+		walk_all(&c);
+		*word(&c, writer, TABLE_LEAF, 5) = entry;
+		*word(&c, writer, TABLE_FLAG, 0) = i;
+		ck_assert_uint_eq(*word(&c, reader, TABLE_FLAG, 0), i);
+		ck_assert_uint_eq(*word(&c, reader, TABLE_LEAF, 5), entry);
+	}
+	stop(&c);
+}
+END_TEST
+
+START_TEST(a_release_makes_it_known_without_a_message)
+{
+	struct dsm_stats stats;
+	struct cluster c;
+
+	start(&c, NODES, 1, false, seed());
+	make_tables(&c);
+	walk_until_lent(&c);
+	for (unsigned i = 1; i < 30; i++) {
+		uint64_t entry = (uint64_t)(i + 100) << PAGE_SHIFT | ENTRY;
+
+		walk_all(&c);
+		*word(&c, i % NODES, TABLE_LEAF, 6) = entry;
+		ck_assert_int_eq(dsm_release(c.dsm[i % NODES]), 0);
+		for (unsigned n = 0; n < NODES; n++)
+			ck_assert_uint_eq(*word(&c, n, TABLE_LEAF, 6), entry);
+	}
+	dsm_stats(c.dsm[0], &stats);
+	ck_assert_uint_ge(stats.replicas_recalled, 29);
+	stop(&c);
+}
+END_TEST
+
+START_TEST(what_is_written_to_a_replica_is_known_in_the_end)
+{
+	struct cluster c;
+
+	start(&c, 2, 1, false, seed());
+	make_tables(&c);
+	walk_until_lent(&c);
+	*word(&c, 1, TABLE_LEAF, 7) = (uint64_t)99 << PAGE_SHIFT | ENTRY;
+	for (unsigned i = 0; i < 500 && *word(&c, 0, TABLE_LEAF, 7) >> PAGE_SHIFT != 99; i++)
+		usleep(10000);
+	ck_assert_uint_eq(*word(&c, 0, TABLE_LEAF, 7) >> PAGE_SHIFT, 99);
+	stop(&c);
+}
+END_TEST
+
+START_TEST(an_ordinary_page_is_never_lent)
+{
+	struct cluster c;
+
+	start(&c, NODES, 1, false, seed());
+	make_tables(&c);
+	for (unsigned i = 0; i < 300; i++) /* it looks like a table, and no tree has it */
+		*word(&c, i % NODES, TABLE_FLAG, i % 4) = (uint64_t)(i + 1) << PAGE_SHIFT | ENTRY;
+	ck_assert_uint_eq(lent(&c), 0);
+	stop(&c);
+}
+END_TEST
+
+/* Every node counts in a word of its own of the table, then in one of an ordinary page: who reads the second must find the first. */
+struct publisher {
+	struct cluster *c;
+	unsigned node, rounds;
+	atomic_uint *ready, *running;
+	pthread_t thread;
+};
+
+static void *publish(void *arg)
+{
+	struct publisher *p = arg;
+
+	atomic_fetch_add(p->ready, 1);
+	while (atomic_load(p->ready) < NODES)
+		sched_yield();
+	for (unsigned i = 1; i <= p->rounds; i++) {
+		*word(p->c, p->node, TABLE_LEAF, 8 + p->node) = (uint64_t)i << PAGE_SHIFT | ENTRY;
+		atomic_thread_fence(memory_order_seq_cst);
+		*word(p->c, p->node, TABLE_FLAG + p->node, 0) = i;
+		for (unsigned w = 0; w < 40; w++)
+			walk(p->c, p->node);
+		usleep(200); /* or a node would do all its rounds while it has the pages */
+		for (unsigned n = 0; n < NODES; n++) {
+			uint64_t said = *word(p->c, p->node, TABLE_FLAG + n, 0);
+			atomic_thread_fence(memory_order_seq_cst);
+			uint64_t entry = *word(p->c, p->node, TABLE_LEAF, 8 + n) >> PAGE_SHIFT;
+
+			if (entry < said) {
+				fprintf(stderr, "node %u: node %u said %llu, its entry is still %llu\n", p->node, n,
+					(unsigned long long)said, (unsigned long long)entry);
+				_exit(1);
+			}
+		}
+	}
+	atomic_fetch_sub(p->running, 1);
+	while (atomic_load(p->running)) /* the others still need this node's walks, or nothing is lent any more */
+		walk(p->c, p->node);
+	return NULL;
+}
+
+START_TEST(no_node_learns_of_a_table_late)
+{
+	struct publisher publisher[NODES];
+	atomic_uint ready = 0, running = NODES;
+	uint64_t s = seed();
+	struct cluster c;
+
+	printf("seed %llu\n", (unsigned long long)s);
+	fflush(stdout);
+	start(&c, NODES, 1, false, s);
+	make_tables(&c);
+	for (unsigned n = 0; n < NODES; n++)
+		*word(&c, 0, TABLE_LEAF, 8 + n) = ENTRY;
+	for (unsigned n = 0; n < NODES; n++) {
+		publisher[n] = (struct publisher){.c = &c, .node = n, .rounds = 300, .ready = &ready, .running = &running};
+		ck_assert_int_eq(pthread_create(&publisher[n].thread, NULL, publish, &publisher[n]), 0);
+	}
+	for (unsigned n = 0; n < NODES; n++)
+		pthread_join(publisher[n].thread, NULL);
+	ck_assert_uint_gt(lent(&c), 0);
+	for (unsigned n = 0; n < NODES; n++) {
+		ck_assert_uint_eq(*word(&c, 0, TABLE_FLAG + n, 0), 300);
+		ck_assert_uint_eq(*word(&c, 0, TABLE_LEAF, 8 + n) >> PAGE_SHIFT, 300);
+	}
+	stop(&c);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("dsm");
@@ -329,6 +535,12 @@ int main(void)
 	tcase_add_test(tc, loop_counters_add_up_over_shards);
 	tcase_add_test(tc, tcp_counters_add_up);
 	tcase_add_test(tc, after_a_reset_all_is_zero_and_private);
+	tcase_add_test(tc, a_table_that_goes_round_is_lent_and_then_costs_nothing);
+	tcase_add_test(tc, what_is_written_to_a_replica_is_read_after_a_message);
+	tcase_add_test(tc, a_release_makes_it_known_without_a_message);
+	tcase_add_test(tc, what_is_written_to_a_replica_is_known_in_the_end);
+	tcase_add_test(tc, an_ordinary_page_is_never_lent);
+	tcase_add_test(tc, no_node_learns_of_a_table_late);
 	suite_add_tcase(suite, tc);
 	SRunner *sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dsm/replica.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "dsm/shard.h"
+#include "dsm/tables.h"
+
+#define RELEASE_TIMEOUT_NS (10 * NS_PER_SEC)
+#define LOOK_EVERY_NS      (100 * NS_PER_MS)
+
+static uint64_t bit(node_t n)
+{
+	return (uint64_t)1 << n;
+}
+
+static void *lazy(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int replicas_init(struct replicas *r, node_t nodes)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&r->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->cond, &attr);
+	pthread_condattr_destroy(&attr);
+	r->home_max = REPLICAS_MAX / MAX(nodes, 1u);
+	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r->replica = calloc(REPLICAS_MAX, sizeof(*r->replica));
+	r->twins = lazy(REPLICAS_MAX * PAGE_BYTES);
+	r->waiting = lazy(REPLICAS_WAITING * sizeof(*r->waiting));
+	if (r->wake_fd < 0)
+		return -errno;
+	if (!r->replica || !r->twins || !r->waiting)
+		return -ENOMEM;
+	for (size_t i = 0; i < REPLICAS_MAX; i++)
+		r->replica[i].twin = r->twins + i * PAGE_BYTES;
+	return 0;
+}
+
+void replicas_destroy(struct replicas *r)
+{
+	if (r->wake_fd > 0)
+		close(r->wake_fd);
+	free(r->replica);
+	if (r->twins)
+		munmap(r->twins, REPLICAS_MAX * PAGE_BYTES);
+	if (r->waiting)
+		munmap(r->waiting, REPLICAS_WAITING * sizeof(*r->waiting));
+}
+
+/* All nodes are paused, nothing is on its way that will still be obeyed. */
+void replicas_reset(struct replicas *r)
+{
+	pthread_mutex_lock(&r->lock);
+	atomic_store_explicit(&r->n, 0, memory_order_relaxed);
+	r->under_way = r->lent = 0;
+	r->first = r->count = 0;
+	r->done = r->seen = r->wanted;
+	pthread_cond_broadcast(&r->cond);
+	pthread_mutex_unlock(&r->lock);
+	for (size_t i = 0; i < REPLICA_ROOTS; i++)
+		atomic_store_explicit(&r->root[i], 0, memory_order_relaxed);
+}
+
+void replicas_root(struct replicas *r, uint64_t cr3, bool five_levels)
+{
+	uint64_t root = (cr3 & UINT64_C(0x000ffffffffff000)) | five_levels;
+
+	for (size_t i = 0; i < REPLICA_ROOTS; i++)
+		if (atomic_load_explicit(&r->root[i], memory_order_relaxed) == root)
+			return;
+	uint32_t i = atomic_fetch_add_explicit(&r->next_root, 1, memory_order_relaxed) % REPLICA_ROOTS;
+	atomic_store_explicit(&r->root[i], root, memory_order_relaxed);
+}
+
+/* ---- the table: changed by the shard's thread under the lock ---- */
+
+static struct replica *find(struct replicas *r, rpn_t page, bool home)
+{
+	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (r->replica[i].page == page && (r->replica[i].state <= REPLICA_RECALLING) == home)
+			return &r->replica[i];
+	return NULL;
+}
+
+static struct replica *find_gen(struct replicas *r, rpn_t page, enum replica_state state, uint32_t gen)
+{
+	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (r->replica[i].page == page && r->replica[i].state == state && r->replica[i].gen == gen)
+			return &r->replica[i];
+	return NULL;
+}
+
+static struct replica *add_locked(struct replicas *r, rpn_t page, enum replica_state state, uint32_t gen, const uint8_t *bytes)
+{
+	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
+	struct replica *e = &r->replica[n];
+
+	assert(n < REPLICAS_MAX);
+	*e = (struct replica){.page = page, .state = state, .gen = gen, .twin = e->twin};
+	memcpy(e->twin, bytes, PAGE_BYTES);
+	atomic_store_explicit(&r->n, n + 1, memory_order_relaxed);
+	return e;
+}
+
+/* To RECALLING or RETURNING. */
+static void set_state_locked(struct replicas *r, struct replica *e, enum replica_state state)
+{
+	e->state = state;
+	e->since_ns = clock_ns();
+	r->under_way++;
+}
+
+static void drop_locked(struct replicas *r, struct replica *e)
+{
+	uint32_t last = atomic_load_explicit(&r->n, memory_order_relaxed) - 1;
+	uint8_t *twin = e->twin;
+
+	if (e->state == REPLICA_RECALLING || e->state == REPLICA_RETURNING)
+		r->under_way--;
+	*e = r->replica[last]; /* with its twin; ours goes to the free place */
+	r->replica[last].twin = twin;
+	atomic_store_explicit(&r->n, last, memory_order_relaxed);
+}
+
+static void drop(struct replicas *r, struct replica *e)
+{
+	pthread_mutex_lock(&r->lock);
+	drop_locked(r, e);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* By the shard's thread, or under the lock: a page whose state says that it is here is in the file. */
+static bool is_dirty(const struct shard *shard, const struct replica *e)
+{
+	return (e->state == REPLICA_LENT || e->state == REPLICA_BORROWED) &&
+	       memcmp(view_bytes(shard->dsm->view, e->page), e->twin, PAGE_BYTES) != 0;
+}
+
+/* ---- messages ---- */
+
+static void tell(struct shard *shard, node_t to, uint8_t type, const struct replica *e, const uint8_t *payload)
+{
+	struct wire_hdr hdr = {
+		.type = type,
+		.epoch = shard->dsm->epoch,
+		.len = payload ? PAGE_BYTES : 0,
+		.arg = e->page,
+		.seq = e->gen,
+	};
+
+	shard_post(shard, to, &hdr, payload);
+}
+
+/* R1 is over for now: what waited goes out, in order, and who waits in replicas_release goes on. */
+static void release_if_done(struct shard *shard)
+{
+	struct replicas *r = &shard->replicas;
+
+	if (r->under_way)
+		return;
+	while (r->count) {
+		struct replica_message *m = &r->waiting[r->first];
+
+		shard_post_now(shard, m->to, &m->hdr, m->has_payload ? m->payload : NULL);
+		r->first = (r->first + 1) % REPLICAS_WAITING;
+		r->count--;
+	}
+	pthread_mutex_lock(&r->lock);
+	if (r->done != r->seen) {
+		r->done = r->seen;
+		pthread_cond_broadcast(&r->cond);
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* Home: the last answer is there. An ordinary page of ours again; what asked for it meanwhile begins. */
+static int finish_recall(struct shard *shard, struct replica *e)
+{
+	struct replica was = *e;
+	int rc = 0;
+
+	for (uint64_t to = was.owed; to; to &= to - 1)
+		tell(shard, (node_t)__builtin_ctzll(to), WIRE_RELEASED, &was, NULL);
+	shard->replicas.lent--;
+	drop(&shard->replicas, e);
+	for (uint64_t from = was.wait_read | was.wait_write; from && !rc; from &= from - 1) {
+		node_t n = (node_t)__builtin_ctzll(from);
+
+		rc = shard_request(shard, n, was.page, was.wait_write & bit(n));
+	}
+	release_if_done(shard);
+	return rc;
+}
+
+static int begin_recall(struct shard *shard, struct replica *e)
+{
+	shard_count(&shard->stats.replicas_recalled, 1);
+	pthread_mutex_lock(&shard->replicas.lock);
+	set_state_locked(&shard->replicas, e, REPLICA_RECALLING);
+	pthread_mutex_unlock(&shard->replicas.lock);
+	for (uint64_t to = e->borrowers; to; to &= to - 1)
+		tell(shard, (node_t)__builtin_ctzll(to), WIRE_RECALL, e, NULL);
+	return e->borrowers ? 0 : finish_recall(shard, e);
+}
+
+/* Under the lock, as another thread that looks for changes must not meet the hole. */
+static int take_out_locked(struct shard *shard, struct replica *e, bool *dirty)
+{
+	struct view *view = shard->dsm->view;
+	int rc = view_protect(view, e->page);
+
+	if (rc)
+		return rc;
+	*dirty = is_dirty(shard, e);
+	if (*dirty)
+		memcpy(shard->replica_bytes, view_bytes(view, e->page), PAGE_BYTES);
+	shard_returned(shard, e->page);
+	return view_drop(view, e->page);
+}
+
+/* Borrower: out of the guest view, with the bytes if software has written. */
+static int give_back(struct shard *shard, struct replica *e)
+{
+	struct replicas *r = &shard->replicas;
+	struct replica was = *e;
+	bool dirty = false;
+
+	pthread_mutex_lock(&r->lock);
+	int rc = take_out_locked(shard, e, &dirty);
+	if (!rc && dirty)
+		set_state_locked(r, e, REPLICA_RETURNING);
+	else if (!rc)
+		drop_locked(r, e);
+	pthread_mutex_unlock(&r->lock);
+	if (rc)
+		return rc;
+	shard_count(&shard->stats.replicas_written, dirty);
+	tell(shard, shard_home(shard, was.page), WIRE_GIVE_BACK, &was, dirty ? shard->replica_bytes : NULL);
+	return 0;
+}
+
+/* Begins what R1 asks for; the table may move under the loop, so it starts anew after each change. */
+static int begin_release(struct shard *shard)
+{
+	struct replicas *r = &shard->replicas;
+	int rc = 0;
+
+	for (uint32_t i = 0; !rc && i < atomic_load_explicit(&r->n, memory_order_relaxed); i++) {
+		struct replica *e = &r->replica[i];
+
+		if (!is_dirty(shard, e))
+			continue;
+		rc = e->state == REPLICA_LENT ? begin_recall(shard, e) : give_back(shard, e);
+		i = UINT32_MAX;
+	}
+	return rc;
+}
+
+bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	struct replicas *r = &shard->replicas;
+
+	if (!atomic_load_explicit(&r->n, memory_order_relaxed))
+		return false;
+	if (hdr->type != WIRE_DATA && hdr->type != WIRE_ACK)
+		return false;
+	if (begin_release(shard)) {
+		shard_fail(shard, "a page table that another node has changed cannot be brought up to date");
+		return true;
+	}
+	if (!r->under_way)
+		return false;
+	if (r->count == REPLICAS_WAITING) {
+		shard_fail(shard, "too many messages wait for a page table to be brought up to date");
+		return true;
+	}
+	struct replica_message *m = &r->waiting[(r->first + r->count++) % REPLICAS_WAITING];
+	*m = (struct replica_message){.to = to, .hdr = *hdr, .has_payload = hdr->len != 0};
+	if (hdr->len)
+		memcpy(m->payload, payload, hdr->len);
+	shard_count(&shard->stats.replicas_deferred, 1);
+	return true;
+}
+
+/* ---- lending ---- */
+
+struct home_tables {
+	struct tables tables;
+	const struct shard *shard;
+};
+
+static const uint8_t *readable_bytes(const struct tables *tables, gpa_t gpa)
+{
+	const struct shard *shard = container_of(tables, const struct home_tables, tables)->shard;
+	rpn_t page;
+
+	return shard_readable(shard, gpa, &page) ? view_bytes(shard->dsm->view, page) : NULL;
+}
+
+/* R2. Only settled pages that have gone round get here, so the search need not be quick. */
+static bool is_table(const struct shard *shard, rpn_t page)
+{
+	struct home_tables home = {.tables = {.bytes = readable_bytes}, .shard = shard};
+	gpa_t gpa = shard_gpa(shard, page);
+
+	for (size_t i = 0; i < REPLICA_ROOTS; i++) {
+		uint64_t root = atomic_load_explicit(&shard->replicas.root[i], memory_order_relaxed);
+
+		if (root && table_is_in(&home.tables, root, root & 1 ? 5 : 4, gpa))
+			return true;
+	}
+	return false;
+}
+
+/* Not behind R1: the twin is of the time when the page was lent first, and tells nothing that came later. A LEND that waited for the
+ * recall of its own page would wait for ever. */
+static void lend(struct shard *shard, struct replica *e, node_t to)
+{
+	struct wire_hdr hdr = {.type = WIRE_LEND, .epoch = shard->dsm->epoch, .len = PAGE_BYTES, .arg = e->page, .seq = e->gen};
+
+	e->borrowers |= bit(to);
+	shard_count(&shard->stats.replicas_lent, 1);
+	shard_post_now(shard, to, &hdr, e->twin);
+}
+
+/* The first lending shows the page as it is now: what was written before to other replicas must be known (R1), or it is not lent. */
+static struct replica *lend_first(struct shard *shard, rpn_t page)
+{
+	struct replicas *r = &shard->replicas;
+	const uint8_t *bytes = view_bytes(shard->dsm->view, page);
+	struct replica *e = NULL;
+
+	if (r->lent == r->home_max || atomic_load_explicit(&r->n, memory_order_relaxed) == REPLICAS_MAX)
+		return NULL;
+	if (!table_settled(bytes) || !is_table(shard, page) || begin_release(shard) || r->under_way)
+		return NULL;
+	r->lent++;
+	pthread_mutex_lock(&r->lock);
+	e = add_locked(r, page, REPLICA_LENT, ++r->gen, bytes);
+	pthread_mutex_unlock(&r->lock);
+	return e;
+}
+
+bool replica_request(struct shard *shard, node_t from, rpn_t page, bool write, bool lendable)
+{
+	struct replicas *r = &shard->replicas;
+	struct replica *e = find(r, page, true);
+
+	if (!e && lendable)
+		e = lend_first(shard, page);
+	if (!e)
+		return false;
+	/* Who has it asks only when it has given it back: that message is on its way. */
+	if (e->state == REPLICA_RECALLING || e->borrowers & bit(from)) {
+		*(write ? &e->wait_write : &e->wait_read) |= bit(from);
+		return true;
+	}
+	lend(shard, e, from);
+	return true;
+}
+
+/* ---- messages in ---- */
+
+/* What a borrower wrote goes into our page, word by word, as our own software may be writing other words of it. If both wrote one word
+ * without waiting for each other, the guest said that it does not care which is first: ours stays. */
+static void merge(struct shard *shard, const struct replica *e, const uint8_t *bytes)
+{
+	for (size_t at = 0; at < PAGE_BYTES; at += sizeof(uint64_t)) {
+		uint64_t old, new;
+
+		memcpy(&old, e->twin + at, sizeof(old));
+		memcpy(&new, bytes + at, sizeof(new));
+		if (old != new)
+			view_exchange(shard->dsm->view, e->page, at, old, new);
+	}
+}
+
+static int on_give_back(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	struct replica *e = find(&shard->replicas, hdr->arg, true);
+
+	if (!e || e->gen != hdr->seq || !(e->borrowers & bit(from)))
+		return -EPROTO;
+	e->borrowers &= ~bit(from);
+	if (payload) {
+		merge(shard, e, payload);
+		e->owed |= bit(from);
+	}
+	if (e->state == REPLICA_LENT)
+		return begin_recall(shard, e);
+	return e->borrowers ? 0 : finish_recall(shard, e);
+}
+
+static int on_lend(struct shard *shard, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	struct replicas *r = &shard->replicas;
+	bool recalled;
+
+	if (!payload || atomic_load_explicit(&r->n, memory_order_relaxed) == REPLICAS_MAX)
+		return -EPROTO;
+	/* All under the lock: once the page is there a vCPU may write it and then ask for a release. */
+	pthread_mutex_lock(&r->lock);
+	struct replica *e = add_locked(r, hdr->arg, REPLICA_BORROWED, hdr->seq, payload);
+	int rc = shard_borrow(shard, hdr->arg, hdr->seq, payload, &recalled);
+	if (rc)
+		drop_locked(r, e);
+	pthread_mutex_unlock(&r->lock);
+	if (rc)
+		return rc;
+	return recalled ? give_back(shard, e) : 0;
+}
+
+int replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	struct replicas *r = &shard->replicas;
+	node_t home = shard_home(shard, hdr->arg), self = shard->dsm->config.self;
+	struct replica *e;
+
+	if (!shard->dsm->config.replicas || (hdr->type == WIRE_GIVE_BACK ? home != self : home != from))
+		return -EPROTO;
+	switch (hdr->type) {
+	case WIRE_LEND:
+		return on_lend(shard, hdr, payload);
+	case WIRE_RECALL:
+		e = find_gen(r, hdr->arg, REPLICA_BORROWED, hdr->seq);
+		if (e)
+			return give_back(shard, e);
+		shard_recall_early(shard, hdr->arg, hdr->seq); /* or it crossed with our own GIVE_BACK */
+		return 0;
+	case WIRE_GIVE_BACK:
+		return on_give_back(shard, from, hdr, payload);
+	case WIRE_RELEASED:
+		e = find_gen(r, hdr->arg, REPLICA_RETURNING, hdr->seq);
+		if (!e)
+			return -EPROTO;
+		drop(r, e);
+		release_if_done(shard);
+		return 0;
+	default:
+		return -EPROTO;
+	}
+}
+
+int replica_look(struct shard *shard, uint64_t now)
+{
+	struct replicas *r = &shard->replicas;
+
+	if (!atomic_load_explicit(&r->n, memory_order_relaxed) || now < r->next_look_ns)
+		return 0;
+	r->next_look_ns = now + LOOK_EVERY_NS;
+	return begin_release(shard);
+}
+
+bool replica_overdue(const struct replicas *r, uint64_t now, uint64_t ns)
+{
+	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < n; i++)
+		if ((r->replica[i].state == REPLICA_RECALLING || r->replica[i].state == REPLICA_RETURNING) &&
+		    now - r->replica[i].since_ns > ns)
+			return true;
+	return false;
+}
+
+/* ---- other threads ---- */
+
+int replica_wake(struct shard *shard)
+{
+	struct replicas *r = &shard->replicas;
+	uint64_t drop_count;
+	ssize_t n = read(r->wake_fd, &drop_count, sizeof(drop_count));
+	int rc;
+
+	(void)n; /* another wake may have taken it */
+	pthread_mutex_lock(&r->lock);
+	r->seen = r->wanted; /* before the look: what was written before those tickets is seen by it */
+	pthread_mutex_unlock(&r->lock);
+	rc = begin_release(shard);
+	if (!rc)
+		release_if_done(shard);
+	return rc;
+}
+
+int replicas_release(struct shard *shard)
+{
+	struct replicas *r = &shard->replicas;
+	uint64_t end = clock_ns() + RELEASE_TIMEOUT_NS, one = 1, ticket;
+	struct timespec ts = {.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
+	int rc = 0;
+
+	if (!atomic_load_explicit(&r->n, memory_order_relaxed))
+		return 0;
+	pthread_mutex_lock(&r->lock);
+	bool clean = !r->under_way;
+	for (uint32_t i = 0; clean && i < atomic_load_explicit(&r->n, memory_order_relaxed); i++)
+		clean = !is_dirty(shard, &r->replica[i]);
+	if (!clean) {
+		ticket = ++r->wanted;
+		ssize_t n = write(r->wake_fd, &one, sizeof(one));
+		(void)n; /* an eventfd takes it unless it is about to overflow */
+		while (r->done < ticket && rc == 0)
+			rc = -pthread_cond_timedwait(&r->cond, &r->lock, &ts);
+		rc = r->done < ticket ? rc : 0;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return rc;
+}

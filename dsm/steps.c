@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dsm/steps.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Relaxed: a reader wants a recent value, nothing is ordered by it. */
+void shard_count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+void shard_fail(struct shard *shard, const char *why)
+{
+	struct dsm_sink *sink = shard->dsm->config.sink;
+
+	if (shard->failed)
+		return;
+	shard->failed = true;
+	sink->failed(sink, why);
+}
+
+node_t steps_home(const struct dsm *dsm, rpn_t page)
+{
+	node_t lo = 0, hi = dsm->config.nodes - 1;
+
+	while (lo < hi) { /* the last node whose range begins at or below the page */
+		node_t mid = (lo + hi + 1) / 2;
+
+		if (dsm->node_first[mid] <= page)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	return lo;
+}
+
+node_t shard_home(const struct shard *shard, rpn_t page)
+{
+	return steps_home(shard->dsm, page);
+}
+
+static struct proto_ctx ctx_of(const struct dsm *dsm, rpn_t page)
+{
+	return (struct proto_ctx){
+		.self = dsm->config.self,
+		.home = steps_home(dsm, page),
+		.nodes = dsm->config.nodes,
+		.epoch = dsm->epoch,
+	};
+}
+
+/* ---- messages out ---- */
+
+struct wire_name {
+	uint8_t proto, wire;
+};
+
+static const struct wire_name wire_names[] = {
+	{PROTO_REQ_READ, WIRE_REQ_READ}, {PROTO_REQ_WRITE, WIRE_REQ_WRITE},
+	{PROTO_FWD_READ, WIRE_FWD_READ}, {PROTO_FWD_WRITE, WIRE_FWD_WRITE},
+	{PROTO_INV, WIRE_INV},           {PROTO_ACK, WIRE_ACK},
+	{PROTO_DATA, WIRE_DATA},         {PROTO_GRANT, WIRE_GRANT},
+	{PROTO_DONE, WIRE_DONE},
+};
+
+static uint8_t to_wire(uint8_t proto)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wire_names); i++)
+		if (wire_names[i].proto == proto)
+			return wire_names[i].wire;
+	return 0;
+}
+
+uint8_t steps_from_wire(uint8_t wire)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wire_names); i++)
+		if (wire_names[i].wire == wire)
+			return wire_names[i].proto;
+	return 0;
+}
+
+static void send_to_self(struct shard *shard, rpn_t page, const struct proto_msg *msg)
+{
+	assert(shard->self_count < SHARD_LOOPBACK);
+	struct shard_self *slot = &shard->self[(shard->self_first + shard->self_count++) % SHARD_LOOPBACK];
+	slot->page = page;
+	slot->msg = *msg;
+	slot->msg.from = shard->dsm->config.self;
+}
+
+void shard_post_now(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	shard_count(&shard->stats.messages_out, 1);
+	shard_count(&shard->stats.bytes_out, WIRE_HDR_BYTES + hdr->len);
+	net_post(shard->lane, to, hdr, payload);
+}
+
+void shard_post(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	if (!replica_defers(shard, to, hdr, payload))
+		shard_post_now(shard, to, hdr, payload);
+}
+
+/* `bytes`: the page, if the message carries one; NULL with PROTO_ZERO. */
+static void send_to(struct shard *shard, node_t to, rpn_t page, const struct proto_msg *msg, const uint8_t *bytes)
+{
+	struct wire_hdr hdr = {
+		.type = to_wire(msg->type),
+		.epoch = (uint16_t)msg->epoch,
+		.len = bytes ? PAGE_BYTES : 0,
+		.arg = page,
+		.seq = msg->seq,
+		.acks = msg->acks,
+		.node = (uint16_t)msg->requester,
+	};
+
+	if (msg->type == PROTO_DATA) {
+		hdr.flags = (uint8_t)((bytes ? 0 : WIRE_F_ZERO) | (msg->right == PROTO_WRITE ? WIRE_F_WRITE : 0));
+		shard_count(bytes ? &shard->stats.pages_out : &shard->stats.pages_out_zero, 1);
+	}
+	shard_post(shard, to, &hdr, bytes);
+}
+
+static void send_action(struct shard *shard, rpn_t page, const struct proto_action *action)
+{
+	const uint8_t *bytes = NULL;
+
+	if (action->msg.type == PROTO_REQ_READ || action->msg.type == PROTO_REQ_WRITE)
+		shard_count(&shard->stats.requests, 1);
+	if (action->with_data && !shard->loaded_zero)
+		bytes = shard->loaded;
+	for (uint64_t to = action->to; to; to &= to - 1) {
+		node_t n = (node_t)__builtin_ctzll(to);
+
+		if (n == shard->dsm->config.self)
+			send_to_self(shard, page, &action->msg);
+		else
+			send_to(shard, n, page, &action->msg, bytes);
+	}
+}
+
+/* ---- actions ---- */
+
+static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work)
+{
+	struct view *view = shard->dsm->view;
+	rpn_t page = work->page;
+	int rc = 0;
+
+	for (uint32_t i = 0; !rc && i < actions->n; i++) {
+		const struct proto_action *a = &actions->action[i];
+
+		switch ((enum proto_action_type)a->type) {
+		case PROTO_PROTECT:
+			damping_lost(&shard->damping, page, clock_ns());
+			rc = view_protect(view, page);
+			break;
+		case PROTO_LOAD: /* UNMAP may come before the SEND (D1), and takes the bytes */
+			shard->loaded_zero = view_is_zero(view, page);
+			if (!shard->loaded_zero)
+				memcpy(shard->loaded, view_bytes(view, page), PAGE_BYTES);
+			break;
+		case PROTO_UNMAP:
+			damping_lost(&shard->damping, page, clock_ns());
+			shard_count(&shard->stats.invalidations, 1);
+			rc = view_drop(view, page);
+			break;
+		case PROTO_SEND:
+			send_action(shard, page, a);
+			break;
+		case PROTO_INSTALL:
+			shard_count(a->zero ? &shard->stats.pages_in_zero : &shard->stats.pages_in, 1);
+			rc = view_install(view, page, a->zero ? NULL : work->payload, a->right == PROTO_WRITE, a->wake);
+			break;
+		case PROTO_UPGRADE:
+			rc = view_unprotect(view, page);
+			break;
+		case PROTO_MAP:
+			shard_count(&shard->stats.faults_local, 1);
+			rc = view_map(view, page, a->right == PROTO_WRITE, work->protected_page);
+			break;
+		case PROTO_WAKE:
+			rc = view_wake(view, page);
+			break;
+		case PROTO_FAIL:
+			shard_fail(shard, "a page of guest RAM was lost with its node");
+			break;
+		}
+	}
+	return rc;
+}
+
+static int verdict_of(struct shard *shard, const struct proto_msg *msg, enum proto_verdict verdict, rpn_t page)
+{
+	char why[160];
+
+	if (verdict == PROTO_STALE)
+		shard_count(&shard->stats.stale, 1);
+	if (verdict != PROTO_PEER_FAULT)
+		return 0;
+	snprintf(why, sizeof(why), "it broke the coherence protocol: %s for page %llu, which the state of that page does not allow",
+		 proto_msg_name(msg->type), (unsigned long long)page);
+	shard->failed = true;
+	shard->dsm->config.sink->lost(shard->dsm->config.sink, msg->from, why);
+	return -EPROTO;
+}
+
+/* ---- the two machines of a page ---- */
+
+static void finished(struct shard *shard, rpn_t page, const struct shard_pending *p)
+{
+	uint64_t now = clock_ns();
+	uint64_t ns = now - p->since_ns;
+	unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
+
+	damping_gained(&shard->damping, page, now, ns);
+	shard_count(&(p->write ? shard->stats.write_ns : shard->stats.read_ns)[MIN(bucket, DSM_HISTOGRAM - 1u)], 1);
+}
+
+int steps_cache(struct shard *shard, const struct proto_event *ev, const struct work *work)
+{
+	struct dsm *dsm = shard->dsm;
+	struct proto_ctx ctx = ctx_of(dsm, work->page);
+	uint32_t slot = pagetab_find(&shard->pending_tab, work->page);
+	struct proto_actions actions;
+	struct proto_cache idle;
+	struct proto_cache *cache = &idle;
+
+	if (slot != PAGETAB_NONE)
+		cache = &shard->pending[slot].cache;
+	else
+		proto_cache_unpack(dsm->cache[work->page], &idle);
+	enum proto_verdict verdict = proto_cache_step(cache, &ctx, ev, &actions);
+	if (slot == PAGETAB_NONE && !proto_cache_idle(cache)) {
+		slot = pagetab_add(&shard->pending_tab, work->page);
+		if (slot == PAGETAB_NONE) {
+			shard_fail(shard, "more page faults under way than this node has room for");
+			return -ENOBUFS;
+		}
+		shard->pending[slot] = (struct shard_pending){
+			.cache = idle,
+			.since_ns = clock_ns(),
+			.write = ev->type == PROTO_EV_FAULT_WRITE,
+		};
+	}
+	int rc = execute(shard, &actions, work);
+	if (proto_cache_idle(cache)) {
+		dsm->cache[work->page] = proto_cache_pack(cache);
+		if (slot != PAGETAB_NONE) {
+			finished(shard, work->page, &shard->pending[slot]);
+			pagetab_remove(&shard->pending_tab, work->page);
+		}
+	}
+	if (!rc && ev->type == PROTO_EV_MSG)
+		rc = verdict_of(shard, &ev->msg, verdict, work->page);
+	return rc;
+}
+
+/* The first request from another node for a page of a private block makes the block shared. */
+static int split_once(struct shard *shard, rpn_t page)
+{
+	struct dsm *dsm = shard->dsm;
+	rpn_t first = page & ~(rpn_t)(BLOCK_PAGES - 1);
+	uint64_t block = (first - dsm->node_first[dsm->config.self]) / BLOCK_PAGES;
+
+	if (dsm->split[block])
+		return 0;
+	__atomic_store_n(&dsm->split[block], 1, __ATOMIC_RELAXED); /* dsm_stats looks at it from another thread */
+	shard_count(&shard->stats.splits, 1);
+	shard_count(&shard->stats.metadata_bytes, BLOCK_PAGES * (sizeof(struct proto_dir_packed) + 1));
+	for (rpn_t p = first; p < first + BLOCK_PAGES; p++) {
+		struct proto_cache cache = {.right = PROTO_WRITE};
+
+		dsm->cache[p] = proto_cache_pack(&cache);
+	}
+	return view_split(dsm->view, first);
+}
+
+static struct proto_dir_packed *packed_of(struct dsm *dsm, rpn_t page)
+{
+	return &dsm->dir[page - dsm->node_first[dsm->config.self]];
+}
+
+/* Only this home has it, nobody here waits for it, and it has changed hands often. */
+static bool lendable(const struct shard *shard, rpn_t page, const struct proto_dir *dir)
+{
+	const struct dsm *dsm = shard->dsm;
+
+	return dir->mode == PROTO_EXCL && dir->copyset == (uint64_t)1 << dsm->config.self && !dir->lost && dir->seq >= REPLICA_MIN_SEQ &&
+	       pagetab_find(&shard->pending_tab, page) == PAGETAB_NONE;
+}
+
+int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
+{
+	struct dsm *dsm = shard->dsm;
+	struct proto_ctx ctx = ctx_of(dsm, work->page);
+	struct proto_actions actions;
+	struct proto_dir idle;
+	struct proto_dir *dir = &idle;
+
+	if (ctx.home != dsm->config.self) { /* no directory here: the machine itself refuses it, with a state to look at */
+		proto_dir_init(&idle, &ctx);
+		return verdict_of(shard, &ev->msg, proto_dir_step(&idle, &ctx, ev, &actions), work->page);
+	}
+	int rc = split_once(shard, work->page);
+	if (rc)
+		return rc;
+	struct proto_dir_packed *packed = packed_of(dsm, work->page);
+	uint32_t slot = pagetab_find(&shard->busy_tab, work->page);
+	if (slot != PAGETAB_NONE)
+		dir = &shard->busy[slot].dir;
+	else
+		proto_dir_unpack(*packed, &ctx, &idle);
+	if (dsm->config.replicas && slot == PAGETAB_NONE && ev->msg.type != PROTO_DONE && ev->msg.epoch == ctx.epoch &&
+	    replica_request(shard, ev->msg.from, work->page, ev->msg.type == PROTO_REQ_WRITE, lendable(shard, work->page, &idle)))
+		return 0;
+	if (ev->msg.type != PROTO_DONE)
+		shard_count(&shard->stats.served, 1);
+	/* Never shared, all zero, ours: whoever reads it first will write it, and gets it for good. */
+	if (ev->msg.type == PROTO_REQ_READ && slot == PAGETAB_NONE && idle.seq == 0)
+		ev->untouched = view_is_zero(dsm->view, work->page);
+	uint64_t wait_read = 0, wait_write = 0;
+	if (dsm->config.replicas && ev->msg.type == PROTO_DONE && ev->msg.from == dsm->config.self && dir->seq >= REPLICA_MIN_SEQ)
+		proto_dir_take_waiters(dir, &wait_read, &wait_write);
+	enum proto_verdict verdict = proto_dir_step(dir, &ctx, ev, &actions);
+	if (slot == PAGETAB_NONE && !proto_dir_idle(dir)) {
+		slot = pagetab_add(&shard->busy_tab, work->page);
+		if (slot == PAGETAB_NONE) {
+			shard_fail(shard, "more pages of this home in motion than this node has room for");
+			return -ENOBUFS;
+		}
+		shard->busy[slot] = (struct shard_busy){.dir = idle, .since_ns = clock_ns()};
+	}
+	rc = execute(shard, &actions, work);
+	if (proto_dir_idle(dir)) {
+		struct proto_dir_packed now = proto_dir_pack(dir);
+
+		packed->copyset[0] = now.copyset[0];
+		packed->copyset[1] = now.copyset[1];
+		__atomic_store_n(&packed->word, now.word, __ATOMIC_RELAXED); /* read by dsm_stats, too */
+		if (slot != PAGETAB_NONE)
+			pagetab_remove(&shard->busy_tab, work->page);
+	} else if (!rc && slot != PAGETAB_NONE && ev->msg.type == PROTO_DONE) {
+		shard->busy[slot].since_ns = clock_ns();
+	}
+	if (!rc)
+		rc = verdict_of(shard, &ev->msg, verdict, work->page);
+	/* Those who waited while the page was on its way to its home ask anew: it may be a table to lend now. */
+	for (uint64_t from = wait_read | wait_write; from && !rc; from &= from - 1) {
+		node_t n = (node_t)__builtin_ctzll(from);
+
+		rc = shard_request(shard, n, work->page, wait_write >> n & 1);
+	}
+	return rc;
+}
+
+/* ---- what replica.c needs ---- */
+
+gpa_t shard_gpa(const struct shard *shard, rpn_t page)
+{
+	const struct dsm_config *config = &shard->dsm->config;
+
+	return page < config->low_pages ? page << PAGE_SHIFT : config->high_gpa + ((page - config->low_pages) << PAGE_SHIFT);
+}
+
+bool shard_readable(const struct shard *shard, gpa_t gpa, rpn_t *page)
+{
+	const struct dsm *dsm = shard->dsm;
+	rpn_t p = gpa >> PAGE_SHIFT;
+
+	if (p >= dsm->config.low_pages) {
+		if (gpa < dsm->config.high_gpa)
+			return false;
+		p = ((gpa - dsm->config.high_gpa) >> PAGE_SHIFT) + dsm->config.low_pages;
+	}
+	if (p >= dsm->node_first[dsm->config.nodes])
+		return false;
+	*page = p;
+	struct proto_cache cache;
+	rpn_t first = dsm->node_first[dsm->config.self];
+	if (p >= first && p < dsm->node_first[dsm->config.self + 1] && !dsm->split[(p - first) / BLOCK_PAGES])
+		return true;
+	proto_cache_unpack(dsm->cache[p], &cache);
+	return cache.right != PROTO_NONE && !view_is_hole(dsm->view, p);
+}
+
+int shard_request(struct shard *shard, node_t from, rpn_t page, bool write)
+{
+	struct proto_event ev = {
+		.type = PROTO_EV_MSG,
+		.msg = {.type = write ? PROTO_REQ_WRITE : PROTO_REQ_READ,
+			.epoch = shard->dsm->epoch,
+			.from = from,
+			.requester = from},
+	};
+	struct work work = {.page = page};
+
+	return steps_dir(shard, &ev, &work);
+}
+
+int shard_borrow(struct shard *shard, rpn_t page, uint32_t gen, const uint8_t *bytes, bool *recalled)
+{
+	uint32_t slot = pagetab_find(&shard->pending_tab, page);
+
+	if (slot == PAGETAB_NONE || !proto_cache_borrow(&shard->pending[slot].cache))
+		return -EPROTO;
+	*recalled = shard->pending[slot].recall_gen == gen;
+	shard->dsm->cache[page] = proto_cache_pack(&shard->pending[slot].cache);
+	finished(shard, page, &shard->pending[slot]);
+	pagetab_remove(&shard->pending_tab, page);
+	shard_count(&shard->stats.pages_in, 1);
+	return view_install(shard->dsm->view, page, bytes, true, true);
+}
+
+void shard_returned(struct shard *shard, rpn_t page)
+{
+	struct proto_cache cache = {.right = PROTO_NONE};
+
+	damping_lost(&shard->damping, page, clock_ns());
+	shard->dsm->cache[page] = proto_cache_pack(&cache);
+}
+
+void shard_recall_early(struct shard *shard, rpn_t page, uint32_t gen)
+{
+	uint32_t slot = pagetab_find(&shard->pending_tab, page);
+
+	if (slot != PAGETAB_NONE)
+		shard->pending[slot].recall_gen = gen;
+}
+
+/* Messages of this node to itself come before anything else. */
+static int drain_self(struct shard *shard)
+{
+	int rc = 0;
+
+	while (!rc && shard->self_count) {
+		struct shard_self s = shard->self[shard->self_first];
+		struct proto_event ev = {.type = PROTO_EV_MSG, .msg = s.msg};
+		struct work work = {.page = s.page};
+
+		shard->self_first = (shard->self_first + 1) % SHARD_LOOPBACK;
+		shard->self_count--;
+		if (proto_msg_for_dir(s.msg.type))
+			rc = steps_dir(shard, &ev, &work);
+		else if (!steps_hold(shard, s.page, &s.msg))
+			rc = steps_cache(shard, &ev, &work);
+	}
+	return rc;
+}
+
+static void obey(struct shard *shard, rpn_t page, const struct proto_msg *msg)
+{
+	struct proto_event ev = {.type = PROTO_EV_MSG, .msg = *msg};
+	struct work work = {.page = page};
+
+	steps_settle(shard, steps_cache(shard, &ev, &work));
+}
+
+/* Takes a message that asks this node to give a page up; true if it waits in `held` now. */
+bool steps_hold(struct shard *shard, rpn_t page, const struct proto_msg *msg)
+{
+	bool gives_up = msg->type == PROTO_FWD_READ || msg->type == PROTO_FWD_WRITE || msg->type == PROTO_INV;
+	uint64_t due = 0;
+
+	if (gives_up && shard->dsm->config.damping && shard->held_count < SHARD_HELD)
+		due = damping_until(&shard->damping, page, clock_ns());
+	if (!due)
+		return false;
+	shard->held[shard->held_count++] = (struct shard_held){.due_ns = due, .page = page, .msg = *msg};
+	shard_count(&shard->stats.held, 1);
+	return true;
+}
+
+/* Obeys what is due. Returns when the next is, or 0. */
+uint64_t steps_release_held(struct shard *shard)
+{
+	uint64_t now = clock_ns(), next = 0;
+
+	for (uint32_t i = 0; i < shard->held_count && !shard->failed;) {
+		struct shard_held h = shard->held[i];
+
+		if (h.due_ns > now) {
+			next = next ? MIN(next, h.due_ns) : h.due_ns;
+			i++;
+			continue;
+		}
+		shard->held[i] = shard->held[--shard->held_count];
+		obey(shard, h.page, &h.msg);
+	}
+	return next;
+}
+
+void steps_settle(struct shard *shard, int rc)
+{
+	if (!rc)
+		rc = drain_self(shard);
+	if (rc && !shard->failed)
+		shard_fail(shard, "guest RAM cannot be served any more; see the line above");
+}
+

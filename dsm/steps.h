@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a shard does with one event of one page: the two machines of proto.h step, their actions are executed, messages to this node
+ * itself come back as events. Private to dsm; the shard's thread only. Errors: -errno of the view, logged there, or -EPROTO after the
+ * machine was told which peer broke the protocol; steps_settle makes the end of the shard of them.
+ */
+#ifndef DSM_STEPS_H
+#define DSM_STEPS_H
+
+#include "dsm/shard.h"
+
+/* The event that is being worked on: a fault, or a message with its payload. */
+struct work {
+	rpn_t page;
+	const uint8_t *payload; /* DATA with bytes, or NULL */
+	bool protected_page;    /* fault: it met a protection */
+};
+
+CHECKED int steps_cache(struct shard *shard, const struct proto_event *ev, const struct work *work);
+CHECKED int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work);
+/* Takes a message that asks this node to give a page up; true if it waits a moment now (damping.h). */
+bool steps_hold(struct shard *shard, rpn_t page, const struct proto_msg *msg);
+/* Obeys what is due. Returns when the next is, or 0. */
+uint64_t steps_release_held(struct shard *shard);
+/* After each event: the messages to this node itself, or the end. */
+void steps_settle(struct shard *shard, int rc);
+
+node_t steps_home(const struct dsm *dsm, rpn_t page);
+uint8_t steps_from_wire(uint8_t wire); /* 0: not a message of the protocol */
+
+#endif
