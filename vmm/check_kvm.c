@@ -62,43 +62,43 @@ static void check_vcpus(struct check_report *report, int kvm)
 		  "%d, numbers below %d", most, ids);
 }
 
-/* Parameters of KVM's modules under which walks of guest page tables are writes, ended by 0. */
+/* Parameters of KVM's modules without which it keeps shadow page tables, and the file system says which is loaded. */
 static const struct {
 	const char *module, *parameter;
-} walk_parameters[] = {{"kvm_amd", "npt"}, {"kvm_intel", "eptad"}};
+} nested_parameters[] = {{"kvm_amd", "npt"}, {"kvm_intel", "ept"}};
 
-bool hostcheck_page_walks_write_at(const char *sys_module, char *remedy, size_t bytes)
+bool hostcheck_shadow_paging_at(const char *sys_module, char *remedy, size_t bytes)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(walk_parameters); i++) {
-		const char *module = walk_parameters[i].module, *parameter = walk_parameters[i].parameter;
+	for (size_t i = 0; i < ARRAY_SIZE(nested_parameters); i++) {
+		const char *module = nested_parameters[i].module, *parameter = nested_parameters[i].parameter;
 		char path[256], value[8];
 
 		snprintf(path, sizeof(path), "%s/%s/parameters/%s", sys_module, module, parameter);
-		if (!check_read_line(path, value, sizeof(value)) || (*value != 'Y' && *value != '1'))
+		if (!check_read_line(path, value, sizeof(value)) || (*value != 'N' && *value != '0'))
 			continue;
 		snprintf(remedy, bytes,
-			 "with no VM running: modprobe -r %s; modprobe %s %s=0; for good: options %s %s=0 in "
-			 "/etc/modprobe.d/kvm.conf",
-			 module, module, parameter, module, parameter);
+			 "with no VM running: modprobe -r %s; modprobe %s %s=1; and take '%s=0' out of /etc/modprobe.d and the "
+			 "kernel's command line",
+			 module, module, parameter, parameter);
 		return true;
 	}
 	return false;
 }
 
-bool hostcheck_page_walks_write(char *remedy, size_t bytes)
+bool hostcheck_shadow_paging(char *remedy, size_t bytes)
 {
-	return hostcheck_page_walks_write_at(SYS_MODULE, remedy, bytes);
+	return hostcheck_shadow_paging_at(SYS_MODULE, remedy, bytes);
 }
 
-void check_page_walks(struct check_report *report, const char *sys_module)
+void check_nested_paging(struct check_report *report, const char *sys_module)
 {
 	char remedy[CHECK_REMEDY_BYTES];
 
-	if (hostcheck_page_walks_write_at(sys_module, remedy, sizeof(remedy)))
-		check_add(report, CHECK_WARN, "kvm page walks", remedy,
-			  "write to guest page tables: nodes take these from each other, so machines of several nodes are slow");
+	if (hostcheck_shadow_paging_at(sys_module, remedy, sizeof(remedy)))
+		check_add(report, CHECK_FAIL, "kvm nested paging", remedy,
+			  "is off: KVM's shadow page tables miss what other nodes write to the guest's page tables");
 	else
-		check_add(report, CHECK_OK, "kvm page walks", "", "only read guest page tables");
+		check_add(report, CHECK_OK, "kvm nested paging", "", "is on");
 }
 
 void check_kvm(struct check_report *report)
@@ -124,6 +124,6 @@ void check_kvm(struct check_report *report)
 	check_add(report, rc ? CHECK_FAIL : CHECK_OK, "kvm runs kernels", probe.remedy, "%s", probe.what);
 	check_caps(report, kvm);
 	check_vcpus(report, kvm);
-	check_page_walks(report, SYS_MODULE);
+	check_nested_paging(report, SYS_MODULE);
 	close(kvm);
 }

@@ -46,16 +46,15 @@ void check_kvm(struct check_report *report);
 void check_host(struct check_report *report);
 
 /*
- * Whether the processor writes to a guest's page tables when it walks them, and then what to do about it. With nested paging it
- * does on AMD (APM vol. 2, 15.25: such walks are user writes), and on Intel while EPT keeps accessed and dirty flags (SDM vol. 3C,
- * 29.3.3.2; 28.3.3.2 in older editions). In a machine of several nodes a TLB miss then takes the page table, which all nodes read,
- * away from the others. Both are parameters of KVM's modules; without such a module there is nothing to tell: false. Untouched
- * remedy then. remedy: CHECK_REMEDY_BYTES are enough.
+ * Whether KVM here keeps shadow page tables, as without nested paging (kvm_amd npt=0, kvm_intel ept=0), and then what to do about it. KVM
+ * makes them from the guest's page tables and write-protects those, to learn of changes. It does not learn of what another node writes
+ * to them: a machine of several nodes then reads and writes wrong pages. Without such a module there is nothing to tell: false, and the
+ * remedy untouched. remedy: CHECK_REMEDY_BYTES are enough.
  */
-bool hostcheck_page_walks_write(char *remedy, size_t bytes);
+bool hostcheck_shadow_paging(char *remedy, size_t bytes);
 /* The same, and the row of the report about it, with another directory than SYS_MODULE: for tests. */
-bool hostcheck_page_walks_write_at(const char *sys_module, char *remedy, size_t bytes);
-void check_page_walks(struct check_report *report, const char *sys_module);
+bool hostcheck_shadow_paging_at(const char *sys_module, char *remedy, size_t bytes);
+void check_nested_paging(struct check_report *report, const char *sys_module);
 #define SYS_MODULE "/sys/module"
 
 /* The first line of a small file of /proc or /sys, without its newline; false if there is none. */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "vmm/acpi.h"
 #include "vmm/control.h"
+#include "vmm/hostcheck.h"
 
 /* Where KVM on Intel puts three pages and a page of its own for real mode: in the hole below 4 GiB, where no RAM is. */
 #define TSS_GPA          0xfffbd000u
@@ -97,6 +98,12 @@ static int memory_start(struct vm *vm)
 		.sink = &vm->dsm_sink,
 	};
 
+	char remedy[CHECK_REMEDY_BYTES];
+
+	if (map->nodes > 1 && hostcheck_shadow_paging(remedy, sizeof(remedy))) {
+		log_error("this host's KVM runs without nested paging, which machines of several nodes need; %s", remedy);
+		return -ENOTSUP;
+	}
 	for (node_t n = 0; n < map->nodes; n++)
 		first[n] = map->node[n].first;
 	first[map->nodes] = map->pages;

@@ -148,45 +148,45 @@ static void sys_free(const char *dir, const char *module, const char *parameter)
 }
 
 static const struct {
-	const char *module, *parameter, *value, *remedy; /* remedy: "" if page walks only read */
-} walks[] = {
-	{"kvm_amd", "npt", "Y", "modprobe kvm_amd npt=0"},
-	{"kvm_amd", "npt", "1", "modprobe kvm_amd npt=0"},
-	{"kvm_amd", "npt", "N", ""},
-	{"kvm_amd", "npt", "0", ""},
+	const char *module, *parameter, *value, *remedy; /* remedy: "" if paging is nested */
+} paging[] = {
+	{"kvm_amd", "npt", "N", "modprobe kvm_amd npt=1"},
+	{"kvm_amd", "npt", "0", "modprobe kvm_amd npt=1"},
+	{"kvm_amd", "npt", "Y", ""},
+	{"kvm_amd", "npt", "1", ""},
 	{"kvm_amd", "npt", "", ""},
-	{"kvm_intel", "eptad", "Y", "modprobe kvm_intel eptad=0"},
-	{"kvm_intel", "eptad", "N", ""},
-	{"kvm_intel", "ept", "Y", ""}, /* EPT alone does not write */
-	{"kvm_pvm", "npt", "Y", ""},
+	{"kvm_intel", "ept", "N", "modprobe kvm_intel ept=1"},
+	{"kvm_intel", "ept", "Y", ""},
+	{"kvm_intel", "eptad", "N", ""}, /* accessed and dirty flags are not needed */
+	{"kvm_pvm", "npt", "N", ""},
 	{"", "", "", ""},
 };
 
-START_TEST(page_walks_that_write_are_a_warning_with_the_module_parameter)
+START_TEST(shadow_paging_is_a_failure_with_the_module_parameter)
 {
 	char dir[64], remedy[CHECK_REMEDY_BYTES] = "untouched";
-	bool bad = *walks[_i].remedy;
+	bool bad = *paging[_i].remedy;
 
-	sys_new(dir, walks[_i].module, walks[_i].parameter, walks[_i].value);
-	ck_assert_int_eq(hostcheck_page_walks_write_at(dir, remedy, sizeof(remedy)), bad);
+	sys_new(dir, paging[_i].module, paging[_i].parameter, paging[_i].value);
+	ck_assert_int_eq(hostcheck_shadow_paging_at(dir, remedy, sizeof(remedy)), bad);
 	if (bad)
-		ck_assert_msg(strstr(remedy, walks[_i].remedy), "'%s' lacks '%s'", remedy, walks[_i].remedy);
+		ck_assert_msg(strstr(remedy, paging[_i].remedy), "'%s' lacks '%s'", remedy, paging[_i].remedy);
 	else
 		ck_assert_str_eq(remedy, "untouched");
 	ck_assert_uint_lt(strlen(remedy), sizeof(remedy) - 1); /* whole */
-	check_page_walks(&report, dir);
-	ck_assert_int_eq(report.row[0].state, bad ? CHECK_WARN : CHECK_OK);
+	check_nested_paging(&report, dir);
+	ck_assert_int_eq(report.row[0].state, bad ? CHECK_FAIL : CHECK_OK);
 	ck_assert_int_eq(*report.row[0].remedy != 0, bad);
-	ck_assert(check_passes(&report));
-	sys_free(dir, walks[_i].module, walks[_i].parameter);
+	ck_assert_int_eq(check_passes(&report), !bad);
+	sys_free(dir, paging[_i].module, paging[_i].parameter);
 }
 END_TEST
 
-START_TEST(page_walks_without_sysfs_are_taken_to_read)
+START_TEST(paging_without_sysfs_is_taken_to_be_nested)
 {
 	char remedy[CHECK_REMEDY_BYTES];
 
-	ck_assert(!hostcheck_page_walks_write_at("/nonexistent", remedy, sizeof(remedy)));
+	ck_assert(!hostcheck_shadow_paging_at("/nonexistent", remedy, sizeof(remedy)));
 }
 END_TEST
 
@@ -225,8 +225,8 @@ int main(void)
 	tcase_add_test(tc, full_disk_is_an_error);
 	tcase_add_test(tc, full_report_drops_rows_and_long_text_is_cut);
 	tcase_add_test(tc, every_row_about_this_host_that_is_not_ok_has_a_remedy);
-	tcase_add_loop_test(tc, page_walks_that_write_are_a_warning_with_the_module_parameter, 0, ARRAY_SIZE(walks));
-	tcase_add_test(tc, page_walks_without_sysfs_are_taken_to_read);
+	tcase_add_loop_test(tc, shadow_paging_is_a_failure_with_the_module_parameter, 0, ARRAY_SIZE(paging));
+	tcase_add_test(tc, paging_without_sysfs_is_taken_to_be_nested);
 	tcase_add_test(tc, probe_has_a_verdict_and_leaves_the_signal_mask);
 
 	srunner_run_all(sr, CK_NORMAL);

@@ -61,14 +61,34 @@ START_TEST(every_type_is_named_and_on_one_lane_only)
 		ck_assert_int_eq(right != 0, strcmp(wire_type_name((uint8_t)type), "?") != 0);
 		known += right != 0;
 	}
-	ck_assert_int_eq(known, 9 + 6 + 16);
+	ck_assert_int_eq(known, 9 + 4 + 6 + 16);
+}
+END_TEST
+
+START_TEST(a_replica_travels_whole_or_not_at_all)
+{
+	static const struct {
+		uint8_t type;
+		uint32_t len;
+		int err;
+	} cases[] = {
+		{WIRE_LEND, PAGE_BYTES, 0}, {WIRE_LEND, 0, -EMSGSIZE},         {WIRE_GIVE_BACK, PAGE_BYTES, 0},    {WIRE_GIVE_BACK, 0, 0},
+		{WIRE_RECALL, 0, 0},        {WIRE_RECALL, 8, -EMSGSIZE},       {WIRE_GIVE_BACK, 8, -EMSGSIZE},     {WIRE_RELEASED, 0, 0},
+		{WIRE_LEND, 8, -EMSGSIZE},  {WIRE_LEND, 2 * PAGE_BYTES, -EMSGSIZE},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct wire_hdr hdr = header(cases[i].type, 0, cases[i].len);
+
+		ck_assert_int_eq(wire_hdr_check(&hdr, WIRE_LANE_DSM), cases[i].err);
+	}
 }
 END_TEST
 
 START_TEST(header_of_unknown_type_is_refused)
 {
 	struct wire_hdr out = {.seq = 7};
-	static const uint8_t types[] = {0, 10, 15, 22, 31, 48, 255};
+	static const uint8_t types[] = {0, 14, 15, 22, 31, 48, 255};
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		struct wire_hdr hdr = header(types[i], 0, 0);
@@ -427,6 +447,7 @@ int main(void)
 	tcase_add_test(tc, header_is_little_endian_at_the_documented_offsets);
 	tcase_add_test(tc, every_type_is_named_and_on_one_lane_only);
 	tcase_add_test(tc, header_of_unknown_type_is_refused);
+	tcase_add_test(tc, a_replica_travels_whole_or_not_at_all);
 	tcase_add_test(tc, header_on_the_wrong_lane_is_refused);
 	tcase_add_test(tc, page_is_whole_or_announced_as_zero_or_stale);
 	tcase_add_test(tc, header_with_a_flag_of_another_type_is_refused);
