@@ -4,8 +4,8 @@
  * it has run. So a page that came back soon after it was lost is kept for a short time, DAMPING_FAULTS times what a fault takes
  * here. The protocol allows any delay of an order to give a page up (PROTOCOL.md), and this one is bounded by HOLD_MAX_NS.
  *
- * Remembers the last comings and goings of some pages, by page number; two pages of one place forget each other, which costs no more
- * than a page not kept. One thread; no allocation after damping_init.
+ * Remembers the last comings and goings of some pages, by page number; two pages of one place forget each other, which costs no
+ * more than a page not kept. One thread; no allocation after damping_init.
  */
 #ifndef DSM_DAMPING_H
 #define DSM_DAMPING_H

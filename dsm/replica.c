@@ -332,8 +332,8 @@ static bool is_table(const struct shard *shard, rpn_t page)
 	return false;
 }
 
-/* Not behind R1: the twin is of the time when the page was lent first, and tells nothing that came later. A LEND that waited for the
- * recall of its own page would wait for ever. */
+/* Not behind R1: the twin is of the time when the page was lent first, and tells nothing that came later. A LEND that waited for
+ * the recall of its own page would wait for ever. */
 static void lend(struct shard *shard, struct replica *e, node_t to)
 {
 	struct wire_hdr hdr = {.type = WIRE_LEND, .epoch = shard->dsm->epoch, .len = PAGE_BYTES, .arg = e->page, .seq = e->gen};
@@ -343,7 +343,8 @@ static void lend(struct shard *shard, struct replica *e, node_t to)
 	shard_post_now(shard, to, &hdr, e->twin);
 }
 
-/* The first lending shows the page as it is now: what was written before to other replicas must be known (R1), or it is not lent. */
+/* The first lending shows the page as it is now: what was written before to other replicas must be known (R1), or it is not lent.
+ */
 static struct replica *lend_first(struct shard *shard, rpn_t page)
 {
 	struct replicas *r = &shard->replicas;
@@ -381,8 +382,8 @@ bool replica_request(struct shard *shard, node_t from, rpn_t page, bool write, b
 
 /* ---- messages in ---- */
 
-/* What a borrower wrote goes into our page, word by word, as our own software may be writing other words of it. If both wrote one word
- * without waiting for each other, the guest said that it does not care which is first: ours stays. */
+/* What a borrower wrote goes into our page, word by word, as our own software may be writing other words of it. If both wrote one
+ * word without waiting for each other, the guest said that it does not care which is first: ours stays. */
 static void merge(struct shard *shard, const struct replica *e, const uint8_t *bytes)
 {
 	for (size_t at = 0; at < PAGE_BYTES; at += sizeof(uint64_t)) {

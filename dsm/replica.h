@@ -4,7 +4,8 @@
  *
  * With nested paging the processor walks the guest's page tables as a writer. A table that all nodes use would be taken away from
  * all others by each miss of a TLB, although nothing is written. So a home lends a settled table (tables.h) that goes round: every
- * borrower gets the bytes, writable, and keeps a copy of them beside, the twin. A twin that differs means that software has written.
+ * borrower gets the bytes, writable, and keeps a copy of them beside, the twin. A twin that differs means that software has
+ * written.
  *
  *      home                                       borrower
  *      lent  ---LEND(bytes)------------------->   borrowed      page = twin
@@ -15,13 +16,15 @@
  *        | page again                               v
  *        +----RELEASED to those who wrote------>  none
  *
- * R1 Release: no message by which another node could learn of what this node has written later (DATA, ACK, a first LEND, an interrupt,
- *    an access to a device) leaves while a write to a replica here is not known to all: such messages wait until the page is recalled.
- * R2 Only a table in a live tree of page tables, found from a CR3, that has settled is lent, so that no walk changes it.
+ * R1 Release: no message by which another node could learn of what this node has written later (DATA, ACK, a first LEND, an
+ *    interrupt, an access to a device) leaves while a write to a replica here is not known to all: it waits for the recall.
+ *
+ * R2 Only a table in a live tree of page tables, found from a CR3, that has settled is lent: no walk changes it.
+ *
  * R3 A recall asks nothing of a vCPU and waits for nothing but answers that are given at once: it ends (D6).
  *
- * Threads: the shard's; replicas_release is any thread's. `lock` orders the table with that: a leaf. Only with one shard: a message of
- * one shard would have to wait for another's.
+ * Threads: the shard's; replicas_release is any thread's. `lock` orders the table with that: a leaf. Only with one shard: a message
+ * of one shard would have to wait for another's.
  */
 #ifndef DSM_REPLICA_H
 #define DSM_REPLICA_H
@@ -47,13 +50,13 @@ enum replica_state {
 struct replica {
 	rpn_t page;
 	enum replica_state state;
-	uint32_t gen;         /* numbers the lendings of a home */
-	uint64_t borrowers;   /* home: who has it and has not given it back */
-	uint64_t owed;        /* home: who waits for RELEASED */
-	uint64_t wait_read;   /* home: requests that wait for the end of a recall */
-	uint64_t wait_write;  /* ... */
-	uint64_t since_ns;    /* of the recall or return */
-	uint8_t *twin;        /* PAGE_BYTES */
+	uint32_t gen;        /* numbers the lendings of a home */
+	uint64_t borrowers;  /* home: who has it and has not given it back */
+	uint64_t owed;       /* home: who waits for RELEASED */
+	uint64_t wait_read;  /* home: requests that wait for the end of a recall */
+	uint64_t wait_write; /* ... */
+	uint64_t since_ns;   /* of the recall or return */
+	uint8_t *twin;       /* PAGE_BYTES */
 };
 
 struct replica_message {
@@ -65,17 +68,17 @@ struct replica_message {
 
 struct replicas {
 	pthread_mutex_t lock;
-	pthread_cond_t cond;       /* CLOCK_MONOTONIC: a release is over */
-	_Atomic uint32_t n;        /* in use */
-	struct replica *replica;   /* [REPLICAS_MAX], the first n in use */
-	uint8_t *twins;            /* [REPLICAS_MAX] pages, a slot each, moved with it */
-	uint32_t under_way;        /* recalling or returning */
+	pthread_cond_t cond;     /* CLOCK_MONOTONIC: a release is over */
+	_Atomic uint32_t n;      /* in use */
+	struct replica *replica; /* [REPLICAS_MAX], the first n in use */
+	uint8_t *twins;          /* [REPLICAS_MAX] pages, a slot each, moved with it */
+	uint32_t under_way;      /* recalling or returning */
 	uint32_t gen;
-	uint32_t home_max;         /* how many a home may lend, so that a borrower has room for all */
+	uint32_t home_max; /* how many a home may lend, so that a borrower has room for all */
 	uint32_t lent;
 	uint64_t next_look_ns;
-	int wake_fd;               /* eventfd: replicas_release wants the shard's thread */
-	uint64_t wanted, seen, done; /* under lock: tickets of replicas_release */
+	int wake_fd;                     /* eventfd: replicas_release wants the shard's thread */
+	uint64_t wanted, seen, done;     /* under lock: tickets of replicas_release */
 	struct replica_message *waiting; /* [REPLICAS_WAITING] ring */
 	uint32_t first, count;
 	_Atomic uint64_t root[REPLICA_ROOTS]; /* CR3 of vCPUs here; bit 0: five levels; 0: none */
@@ -92,8 +95,8 @@ void replicas_root(struct replicas *replicas, uint64_t cr3, bool five_levels);
 
 /* ---- the shard's thread ---- */
 
-/* A request for a page of this home: true if a replica answers it or lets it wait, so that the directory must not see it. `lendable`: the
- * directory says that this home alone has the page and that it has changed hands often enough. */
+/* A request for a page of this home: true if a replica answers it or lets it wait, so that the directory must not see it.
+ * `lendable`: the directory says that this home alone has the page and that it has changed hands often enough. */
 bool replica_request(struct shard *shard, node_t from, rpn_t page, bool write, bool lendable);
 /* LEND, RECALL, GIVE_BACK, RELEASED. -EPROTO: it is not one that the peer may send now; other: logged. */
 CHECKED int replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload);

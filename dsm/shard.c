@@ -23,8 +23,8 @@ static void on_fault(struct shard *shard, const struct view_fault *fault)
 	struct work work = {.page = fault->page, .protected_page = fault->protected_page};
 
 	shard_count(fault->protected_page ? &shard->stats.faults_upgrade
-				    : (fault->write ? &shard->stats.faults_write : &shard->stats.faults_read),
-	      1);
+					  : (fault->write ? &shard->stats.faults_write : &shard->stats.faults_read),
+		    1);
 	steps_settle(shard, steps_cache(shard, &ev, &work));
 }
 
@@ -202,7 +202,8 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->loaded = calloc(1, PAGE_BYTES);
 	shard->replica_bytes = calloc(1, PAGE_BYTES);
 	if (!shard->loaded || !shard->replica_bytes || damping_init(&shard->damping) ||
-	    replicas_init(&shard->replicas, dsm->config.nodes) || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
+	    replicas_init(&shard->replicas, dsm->config.nodes) || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending ||
+	    !shard->busy) {
 		rc = -ENOMEM;
 		goto fail;
 	}

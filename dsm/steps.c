@@ -292,8 +292,8 @@ static bool lendable(const struct shard *shard, rpn_t page, const struct proto_d
 {
 	const struct dsm *dsm = shard->dsm;
 
-	return dir->mode == PROTO_EXCL && dir->copyset == (uint64_t)1 << dsm->config.self && !dir->lost && dir->seq >= REPLICA_MIN_SEQ &&
-	       pagetab_find(&shard->pending_tab, page) == PAGETAB_NONE;
+	return dir->mode == PROTO_EXCL && dir->copyset == (uint64_t)1 << dsm->config.self && !dir->lost &&
+	       dir->seq >= REPLICA_MIN_SEQ && pagetab_find(&shard->pending_tab, page) == PAGETAB_NONE;
 }
 
 int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
@@ -503,4 +503,3 @@ void steps_settle(struct shard *shard, int rc)
 	if (rc && !shard->failed)
 		shard_fail(shard, "guest RAM cannot be served any more; see the line above");
 }
-

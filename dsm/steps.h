@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a shard does with one event of one page: the two machines of proto.h step, their actions are executed, messages to this node
- * itself come back as events. Private to dsm; the shard's thread only. Errors: -errno of the view, logged there, or -EPROTO after the
- * machine was told which peer broke the protocol; steps_settle makes the end of the shard of them.
+ * itself come back as events. Private to dsm; the shard's thread only. Errors: -errno of the view, logged there, or -EPROTO after
+ * the machine was told which peer broke the protocol; steps_settle makes the end of the shard of them.
  */
 #ifndef DSM_STEPS_H
 #define DSM_STEPS_H

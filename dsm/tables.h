@@ -22,8 +22,8 @@ struct tables {
 	const uint8_t *(*bytes)(const struct tables *tables, gpa_t gpa);
 };
 
-/* True if the page at `gpa` is a table of the tree whose root is `root` (CR3's address bits) with `levels` levels, 4 or 5. Subtrees that
- * cannot be read are left out, so false may be wrong; true is right for the bytes as they were read. */
+/* True if the page at `gpa` is a table of the tree whose root is `root` (CR3's address bits) with `levels` levels, 4 or 5. Subtrees
+ * that cannot be read are left out, so false may be wrong; true is right for the bytes as they were read. */
 bool table_is_in(const struct tables *tables, gpa_t root, unsigned levels, gpa_t gpa);
 
 #endif

@@ -48,6 +48,6 @@ int main(int argc, char **argv)
 		for (uint64_t p = 0; p < pages; p++)
 			wrong += *(volatile uint64_t *)(region + p * PAGE_BYTES) != mark(r, p, 1);
 	}
-	finish(wrong || !done ? 1 : 0, "remap: cpus=%d,%d %s rounds=%" PRIu64 " pages=%" PRIu64 " wrong=%" PRIu64, pairs[0].a, pairs[0].b,
-	       pairs[0].remote ? "remote" : "local", done, pages, wrong);
+	finish(wrong || !done ? 1 : 0, "remap: cpus=%d,%d %s rounds=%" PRIu64 " pages=%" PRIu64 " wrong=%" PRIu64, pairs[0].a,
+	       pairs[0].b, pairs[0].remote ? "remote" : "local", done, pages, wrong);
 }

@@ -9,8 +9,8 @@
  *
  * I1: an IPI never overtakes the writes made before it. The sender's writes were made with the right WRITE, for which every other
  * copy had been dropped first; so whatever the receiver reads after the interrupt is fetched anew. Page tables that several nodes
- * have writable (dsm/replica.h) are brought up to date first: `release`. Not for a device's interrupt, which no write of a vCPU here
- * comes before but by way of an exit of its own.
+ * have writable (dsm/replica.h) are brought up to date first: `release`. Not for a device's interrupt, which no write of a vCPU
+ * here comes before but by way of an exit of its own.
  */
 #include <errno.h>
 #include <stdatomic.h>

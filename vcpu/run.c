@@ -31,8 +31,8 @@ static struct lapic_now now_of(const struct vcpu *vcpu)
 }
 
 /*
- * Runs in the vCPU's thread: the timer's signal carries the vCPU. A kick sets immediate_exit itself. The timer is spent now, whatever
- * the LAPIC says: the host's clock and its counter part by some millionths, so that it may have come a moment too early.
+ * Runs in the vCPU's thread: the timer's signal carries the vCPU. A kick sets immediate_exit itself. The timer is spent now,
+ * whatever the LAPIC says: the host's clock and its counter part by some millionths, so that it may have come a moment too early.
  */
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
@@ -182,11 +182,12 @@ static void dump_locked(struct vcpu *vcpu)
 	(void)ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
 	if (lapic_timer_next(&vcpu->lapic, &now, vcpu->set->config.tsc.guest_khz, &wait_ns))
 		snprintf(timer, sizeof(timer), "in %llu us", (unsigned long long)(wait_ns / NS_PER_US));
-	log_info("vCPU %u: rip 0x%llx rsp 0x%llx rflags 0x%llx cr3 0x%llx, %s, pending vector %d, in service %d, tpr 0x%x, timer %s",
-		 vcpu->id, (unsigned long long)regs.rip, (unsigned long long)regs.rsp, (unsigned long long)regs.rflags,
-		 (unsigned long long)sregs.cr3,
-		 lapic_waits_for_sipi(&vcpu->lapic) ? "waits for SIPI" : (vcpu->halted ? "halted" : "runs"), highest(vcpu->lapic.irr),
-		 highest(vcpu->lapic.isr), vcpu->lapic.tpr, timer);
+	log_info(
+		"vCPU %u: rip 0x%llx rsp 0x%llx rflags 0x%llx cr3 0x%llx, %s, pending vector %d, in service %d, tpr 0x%x, timer %s",
+		vcpu->id, (unsigned long long)regs.rip, (unsigned long long)regs.rsp, (unsigned long long)regs.rflags,
+		(unsigned long long)sregs.cr3,
+		lapic_waits_for_sipi(&vcpu->lapic) ? "waits for SIPI" : (vcpu->halted ? "halted" : "runs"),
+		highest(vcpu->lapic.irr), highest(vcpu->lapic.isr), vcpu->lapic.tpr, timer);
 }
 
 /* Under the lock: everything between two stays in the guest. Returns true to enter, false to look again. -errno: broken. */
@@ -507,7 +508,8 @@ void vcpus_dump(struct vcpus *vcpus)
 
 		pthread_mutex_lock(&vcpu->lock);
 		if (vcpu->dump)
-			log_info("vCPU %u: waits %s", vcpu->id, vcpu->in_guest ? "for memory" : "for another node's answer to an access");
+			log_info("vCPU %u: waits %s", vcpu->id,
+				 vcpu->in_guest ? "for memory" : "for another node's answer to an access");
 		pthread_mutex_unlock(&vcpu->lock);
 	}
 }

@@ -96,8 +96,8 @@ struct vcpu {
 	uint32_t route_acks, route_seq;
 
 	uint32_t exits_since_root; /* the vCPU's thread only */
-	_Atomic bool poke; /* something changed: a halted vCPU that polls looks at this without the lock */
-	uint64_t poll_ns;  /* how long the next HLT polls before it sleeps */
+	_Atomic bool poke;         /* something changed: a halted vCPU that polls looks at this without the lock */
+	uint64_t poll_ns;          /* how long the next HLT polls before it sleeps */
 };
 
 struct vcpus_config {
@@ -139,7 +139,8 @@ CHECKED int vcpus_set_tsc(struct vcpus *vcpus, const struct tsc *tsc);
 CHECKED int vcpus_pause(struct vcpus *vcpus);
 void vcpus_resume(struct vcpus *vcpus);
 
-/* Each vCPU here says in the log where it is and what it waits for; one that waits for memory cannot, and that is said. Any thread. */
+/* Each vCPU here says in the log where it is and what it waits for; one that waits for memory cannot, and that is said. Any thread.
+ */
 void vcpus_dump(struct vcpus *vcpus);
 
 struct vcpu *vcpus_local(struct vcpus *vcpus, vcpu_t id); /* NULL: another node's */

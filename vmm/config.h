@@ -20,7 +20,8 @@
 
 /* What `run` puts before the user's --append unless --no-guest-defaults: the serial console, and trust
  * in the TSC, which Linux would otherwise drop for a clock whose every read is an exit to node 0. */
-#define CONFIG_GUEST_DEFAULTS "console=ttyS0 tsc=reliable clocksource=tsc nokaslr numa_balancing=disable nowatchdog " \
+#define CONFIG_GUEST_DEFAULTS                                                                   \
+	"console=ttyS0 tsc=reliable clocksource=tsc nokaslr numa_balancing=disable nowatchdog " \
 	"relax_domain_level=3 psi=0"
 
 #define CONFIG_SHARDS_MAX            16u

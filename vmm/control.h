@@ -11,7 +11,7 @@
 #include "vmm/vm.h"
 
 #define CONTROL_PING_NS    (500 * NS_PER_MS)
-#define CONTROL_SILENCE_NS (4 * NS_PER_SEC)
+#define CONTROL_SILENCE_NS (3 * NS_PER_SEC)
 
 struct control;
 

@@ -46,10 +46,10 @@ void check_kvm(struct check_report *report);
 void check_host(struct check_report *report);
 
 /*
- * Whether KVM here keeps shadow page tables, as without nested paging (kvm_amd npt=0, kvm_intel ept=0), and then what to do about it. KVM
- * makes them from the guest's page tables and write-protects those, to learn of changes. It does not learn of what another node writes
- * to them: a machine of several nodes then reads and writes wrong pages. Without such a module there is nothing to tell: false, and the
- * remedy untouched. remedy: CHECK_REMEDY_BYTES are enough.
+ * Whether KVM here keeps shadow page tables, as without nested paging (kvm_amd npt=0, kvm_intel ept=0), and then what to do about
+ * it. KVM makes them from the guest's page tables and write-protects those, to learn of changes. It does not learn of what another
+ * node writes to them: a machine of several nodes then reads and writes wrong pages. Without such a module there is nothing to
+ * tell: false, and the remedy untouched. remedy: CHECK_REMEDY_BYTES are enough.
  */
 bool hostcheck_shadow_paging(char *remedy, size_t bytes);
 /* The same, and the row of the report about it, with another directory than SYS_MODULE: for tests. */

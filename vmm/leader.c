@@ -44,7 +44,7 @@ struct leader {
 /* The whole file into memory of ours: a mapped one could be truncated under us. */
 static int read_file(const char *what, const char *path, struct boot_file *out)
 {
-	struct stat st;
+	struct stat st = {0};
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int err = fd < 0 || fstat(fd, &st) < 0 ? errno : 0;
 	uint8_t *bytes = NULL;

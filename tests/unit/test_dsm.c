@@ -452,7 +452,8 @@ START_TEST(an_ordinary_page_is_never_lent)
 }
 END_TEST
 
-/* Every node counts in a word of its own of the table, then in one of an ordinary page: who reads the second must find the first. */
+/* Every node counts in a word of its own of the table, then in one of an ordinary page: who reads the second must find the first.
+ */
 struct publisher {
 	struct cluster *c;
 	unsigned node, rounds;

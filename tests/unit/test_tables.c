@@ -131,15 +131,15 @@ static const struct {
 	uint64_t entry;
 	bool settled;
 } entries[] = {
-	{0x63, true},                          /* present, writable, accessed, dirty */
-	{0x8000000000000063, true},            /* not executable */
-	{0x21, true},                          /* read-only, clean: no walk makes it dirty */
-	{0xe3, true},                          /* large */
-	{0x43, false},                         /* not accessed */
-	{0x23, false},                         /* writable, clean */
-	{0x62, false},                         /* not present, not zero: a swap entry */
+	{0x63, true},               /* present, writable, accessed, dirty */
+	{0x8000000000000063, true}, /* not executable */
+	{0x21, true},               /* read-only, clean: no walk makes it dirty */
+	{0xe3, true},               /* large */
+	{0x43, false},              /* not accessed */
+	{0x23, false},              /* writable, clean */
+	{0x62, false},              /* not present, not zero: a swap entry */
 	{0x7fffffffffffffff & ~1ull, false},
-	{0, false},                            /* nothing at all */
+	{0, false}, /* nothing at all */
 };
 
 START_TEST(settled_is_what_no_walk_changes)

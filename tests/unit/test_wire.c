@@ -72,9 +72,16 @@ START_TEST(a_replica_travels_whole_or_not_at_all)
 		uint32_t len;
 		int err;
 	} cases[] = {
-		{WIRE_LEND, PAGE_BYTES, 0}, {WIRE_LEND, 0, -EMSGSIZE},         {WIRE_GIVE_BACK, PAGE_BYTES, 0},    {WIRE_GIVE_BACK, 0, 0},
-		{WIRE_RECALL, 0, 0},        {WIRE_RECALL, 8, -EMSGSIZE},       {WIRE_GIVE_BACK, 8, -EMSGSIZE},     {WIRE_RELEASED, 0, 0},
-		{WIRE_LEND, 8, -EMSGSIZE},  {WIRE_LEND, 2 * PAGE_BYTES, -EMSGSIZE},
+		{WIRE_LEND, PAGE_BYTES, 0},
+		{WIRE_LEND, 0, -EMSGSIZE},
+		{WIRE_GIVE_BACK, PAGE_BYTES, 0},
+		{WIRE_GIVE_BACK, 0, 0},
+		{WIRE_RECALL, 0, 0},
+		{WIRE_RECALL, 8, -EMSGSIZE},
+		{WIRE_GIVE_BACK, 8, -EMSGSIZE},
+		{WIRE_RELEASED, 0, 0},
+		{WIRE_LEND, 8, -EMSGSIZE},
+		{WIRE_LEND, 2 * PAGE_BYTES, -EMSGSIZE},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
