@@ -15,6 +15,7 @@
 #include "dsm/tables.h"
 
 #define RELEASE_TIMEOUT_NS (10 * NS_PER_SEC)
+#define RELEASE_SLICE_NS   (100 * NS_PER_MS)
 #define LOOK_EVERY_NS      (100 * NS_PER_MS)
 
 static uint64_t bit(node_t n)
@@ -502,11 +503,27 @@ int replica_wake(struct shard *shard)
 	return rc;
 }
 
+/* Under the lock. In slices, as a shard that has failed serves nobody any more. */
+static int await_release_locked(struct shard *shard, uint64_t ticket)
+{
+	struct replicas *r = &shard->replicas;
+	uint64_t end = clock_ns() + RELEASE_TIMEOUT_NS;
+
+	while (r->done < ticket) {
+		uint64_t now = clock_ns(), until = MIN(end, now + RELEASE_SLICE_NS);
+		struct timespec ts = {.tv_sec = (time_t)(until / NS_PER_SEC), .tv_nsec = (long)(until % NS_PER_SEC)};
+
+		if (now >= end || __atomic_load_n(&shard->failed, __ATOMIC_RELAXED))
+			return -ETIMEDOUT;
+		pthread_cond_timedwait(&r->cond, &r->lock, &ts);
+	}
+	return 0;
+}
+
 int replicas_release(struct shard *shard)
 {
 	struct replicas *r = &shard->replicas;
-	uint64_t end = clock_ns() + RELEASE_TIMEOUT_NS, one = 1, ticket;
-	struct timespec ts = {.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
+	uint64_t one = 1;
 	int rc = 0;
 
 	if (!atomic_load_explicit(&r->n, memory_order_relaxed))
@@ -516,12 +533,11 @@ int replicas_release(struct shard *shard)
 	for (uint32_t i = 0; clean && i < atomic_load_explicit(&r->n, memory_order_relaxed); i++)
 		clean = !is_dirty(shard, &r->replica[i]);
 	if (!clean) {
-		ticket = ++r->wanted;
+		uint64_t ticket = ++r->wanted;
 		ssize_t n = write(r->wake_fd, &one, sizeof(one));
+
 		(void)n; /* an eventfd takes it unless it is about to overflow */
-		while (r->done < ticket && rc == 0)
-			rc = -pthread_cond_timedwait(&r->cond, &r->lock, &ts);
-		rc = r->done < ticket ? rc : 0;
+		rc = await_release_locked(shard, ticket);
 	}
 	pthread_mutex_unlock(&r->lock);
 	return rc;

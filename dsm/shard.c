@@ -43,7 +43,7 @@ static void on_replica_message(struct shard *shard, node_t from, const struct wi
 	}
 	snprintf(why, sizeof(why), "it sent a %s for page %llu that it may not send now", wire_type_name(hdr->type),
 		 (unsigned long long)hdr->arg);
-	shard->failed = true;
+	__atomic_store_n(&shard->failed, true, __ATOMIC_RELAXED);
 	shard->dsm->config.sink->lost(shard->dsm->config.sink, from, why);
 }
 
@@ -73,7 +73,7 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 		char why[96];
 
 		snprintf(why, sizeof(why), "it named page %llu, which is not one of this shard's", (unsigned long long)work.page);
-		shard->failed = true;
+		__atomic_store_n(&shard->failed, true, __ATOMIC_RELAXED);
 		dsm->config.sink->lost(dsm->config.sink, from, why);
 		return;
 	}
@@ -98,7 +98,7 @@ static void on_lost(struct net_sink *sink, node_t peer, int err, const char *why
 	struct shard *shard = container_of(sink, struct shard, sink);
 
 	(void)err;
-	shard->failed = true;
+	__atomic_store_n(&shard->failed, true, __ATOMIC_RELAXED);
 	shard->dsm->config.sink->lost(shard->dsm->config.sink, peer, why);
 }
 

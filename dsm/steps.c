@@ -21,7 +21,7 @@ void shard_fail(struct shard *shard, const char *why)
 
 	if (shard->failed)
 		return;
-	shard->failed = true;
+	__atomic_store_n(&shard->failed, true, __ATOMIC_RELAXED);
 	sink->failed(sink, why);
 }
 
@@ -206,7 +206,7 @@ static int verdict_of(struct shard *shard, const struct proto_msg *msg, enum pro
 		return 0;
 	snprintf(why, sizeof(why), "it broke the coherence protocol: %s for page %llu, which the state of that page does not allow",
 		 proto_msg_name(msg->type), (unsigned long long)page);
-	shard->failed = true;
+	__atomic_store_n(&shard->failed, true, __ATOMIC_RELAXED);
 	shard->dsm->config.sink->lost(shard->dsm->config.sink, msg->from, why);
 	return -EPROTO;
 }

@@ -13,6 +13,10 @@
 #include "base/clock.h"
 #include "net/auth.h"
 
+/* What is said of a peer of WIRE_VERSION + 1. */
+#define NEXT_VERSION "3, this is 2"
+static_assert(WIRE_VERSION == 2, "say the new one above");
+
 static const uint8_t key_a[KEY_BYTES] = {1, 2, 3}, key_b[KEY_BYTES] = {1, 2, 4};
 
 #define SHORT_MS 300
@@ -170,7 +174,7 @@ START_TEST(a_client_of_another_version_learns_ours_and_nothing_else)
 	ck_assert_mem_eq(reply + 10, zero, sizeof(reply) - 10);
 	pthread_join(s.thread, NULL);
 	ck_assert_int_eq(s.err, -EPROTONOSUPPORT);
-	ck_assert_str_eq(s.why.text, "10.0.0.2:4711 runs pangea protocol 2, this is 1: install the same version on both hosts");
+	ck_assert_str_eq(s.why.text, "10.0.0.2:4711 runs pangea protocol " NEXT_VERSION ": install the same version on both hosts");
 	close(fd);
 }
 END_TEST
@@ -225,7 +229,7 @@ START_TEST(a_server_of_another_version_is_named)
 
 	memcpy(reply.magic, "PANGEA01", 8);
 	ck_assert_int_eq(client_against(&reply, sizeof(reply), false, &why), -EPROTONOSUPPORT);
-	ck_assert_str_eq(why.text, "host2:7700 runs pangea protocol 2, this is 1: install the same version on both hosts");
+	ck_assert_str_eq(why.text, "host2:7700 runs pangea protocol " NEXT_VERSION ": install the same version on both hosts");
 }
 END_TEST
 
