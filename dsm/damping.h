@@ -2,7 +2,8 @@
 /*
  * Damping: a page that two nodes want all the time is worth nothing to either if it is taken away before the thread that waited for
  * it has run. So a page that came back soon after it was lost is kept for a short time, DAMPING_FAULTS times what a fault takes
- * here. The protocol allows any delay of an order to give a page up (PROTOCOL.md), and this one is bounded by HOLD_MAX_NS.
+ * here if nobody holds the page back. The protocol allows any delay of an order to give a page up (PROTOCOL.md), and this one is
+ * bounded by HOLD_MAX_NS.
  *
  * Remembers the last comings and goings of some pages, by page number; two pages of one place forget each other, which costs no
  * more than a page not kept. One thread; no allocation after damping_init.
@@ -12,7 +13,7 @@
 
 #include "base/types.h"
 
-#define DAMPING_FAULTS 2u
+#define DAMPING_FAULTS 1u
 #define DAMPING_PAGES  1024u /* a power of two */
 #define HOLD_MIN_NS    (20 * NS_PER_US)
 #define HOLD_MAX_NS    (8 * NS_PER_MS)
@@ -24,7 +25,7 @@ struct damping_page {
 
 struct damping {
 	struct damping_page *page; /* [DAMPING_PAGES] */
-	uint64_t fault_ns;         /* moving average of remote faults */
+	uint64_t fault_ns; /* the quickest remote fault of late: an average would grow with what others hold, and holds with it */
 };
 
 CHECKED int damping_init(struct damping *damping); /* -ENOMEM */

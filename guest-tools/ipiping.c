@@ -53,8 +53,14 @@ static void *target_main(void *arg)
 	pin_to_cpu(p->cpu);
 	spin_barrier_wait(p->start);
 	if (!p->by_futex) {
-		while (!atomic_load_explicit(p->stop, memory_order_acquire))
+		/* Answers each even ball: an interrupt goes only to a CPU on which the target runs. */
+		while (!atomic_load_explicit(p->stop, memory_order_acquire)) {
+			uint32_t now = atomic_load_explicit(p->ball, memory_order_acquire);
+
+			if (now && !(now & 1))
+				atomic_store_explicit(p->ball, now + 1, memory_order_release);
 			cpu_relax();
+		}
 		return NULL;
 	}
 	while (wait_ball(p, ball, &ball) && ball != BALL_STOP)
@@ -70,6 +76,13 @@ static void *caller_main(void *arg)
 	pin_to_cpu(p->cpu);
 	spin_barrier_wait(p->start);
 	for (uint64_t i = 0; i < p->rounds && now_ns() < p->deadline_ns; i++) {
+		if (!p->by_futex) {
+			uint32_t ask = 2 * (uint32_t)(i + 1);
+
+			atomic_store_explicit(p->ball, ask, memory_order_release);
+			while (atomic_load_explicit(p->ball, memory_order_acquire) == ask && now_ns() < p->deadline_ns)
+				cpu_relax();
+		}
 		uint64_t begin = now_ns();
 		if (p->by_futex) {
 			send_ball(p, ++ball);
