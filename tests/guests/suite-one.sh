@@ -96,7 +96,7 @@ case_sigusr2() { # where the vCPU is, and the guest goes on
 	start --node local,cpus=1,mem=64M --kernel "$GUESTS/hang"
 	await "$out" hanging 20
 	kill -USR2 "$pid"
-	await "$err" 'vCPU 0: rip 0x.*runs' 10
+	await "$err" 'vCPU 0: rip 0x.*halted' 10
 	kill -TERM "$pid"
 	finish 10
 	expect_code 6
