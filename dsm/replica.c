@@ -14,6 +14,7 @@
 #include "dsm/shard.h"
 #include "dsm/tables.h"
 
+#define NOT_UP_TO_DATE     "page tables that this node has changed cannot be brought up to date on the others; see the line above"
 #define RELEASE_TIMEOUT_NS (10 * NS_PER_SEC)
 #define RELEASE_SLICE_NS   (100 * NS_PER_MS)
 #define LOOK_EVERY_NS      (100 * NS_PER_MS)
@@ -172,7 +173,7 @@ static void tell(struct shard *shard, node_t to, uint8_t type, const struct repl
 	shard_post(shard, to, &hdr, payload);
 }
 
-/* R1 is over for now: what waited goes out, in order, and who waits in replicas_release goes on. */
+/* When nothing is under way any more: what R1 held back goes out, in order, and who waits in replicas_release goes on. */
 static void release_if_done(struct shard *shard)
 {
 	struct replicas *r = &shard->replicas;
@@ -286,7 +287,7 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 	if (hdr->type != WIRE_DATA && hdr->type != WIRE_ACK)
 		return false;
 	if (begin_release(shard)) {
-		shard_fail(shard, "a page table that another node has changed cannot be brought up to date");
+		shard_fail(shard, NOT_UP_TO_DATE);
 		return true;
 	}
 	if (!r->under_way)
@@ -350,11 +351,17 @@ static struct replica *lend_first(struct shard *shard, rpn_t page)
 {
 	struct replicas *r = &shard->replicas;
 	const uint8_t *bytes = view_bytes(shard->dsm->view, page);
-	struct replica *e = NULL;
+	struct replica *e;
 
 	if (r->lent == r->home_max || atomic_load_explicit(&r->n, memory_order_relaxed) == REPLICAS_MAX)
 		return NULL;
-	if (!table_settled(bytes) || !is_table(shard, page) || begin_release(shard) || r->under_way)
+	if (!table_settled(bytes) || !is_table(shard, page))
+		return NULL;
+	if (begin_release(shard)) {
+		shard_fail(shard, NOT_UP_TO_DATE);
+		return NULL;
+	}
+	if (r->under_way)
 		return NULL;
 	r->lent++;
 	pthread_mutex_lock(&r->lock);

@@ -148,6 +148,9 @@ bool lapic_deliver(struct lapic *l, enum apic_delivery mode, uint8_t vector, boo
  * Not for LVT_TIMER. True: kick the vCPU. */
 bool lapic_local(struct lapic *l, enum lapic_lvt source);
 
+/* The highest vector among the 256 bits of irr, isr or tmr, or -1. */
+int lapic_highest(const uint32_t bits[8]);
+
 /* The vector to inject now: the highest in IRR whose class is above PPR's (10.8.3.1), or -1. */
 int lapic_pending(const struct lapic *l);
 

@@ -47,9 +47,6 @@ void lapic_error(struct lapic *l, uint32_t esr_bits);
 /* Puts `vector` into IRR; true if it was not there. */
 bool lapic_accept(struct lapic *l, uint8_t vector, bool level_trig);
 
-/* The highest bit set among 256, or -1. */
-int lapic_highest(const uint32_t bits[8]);
-
 /* EOI register written: 10.8.5. The vector to broadcast, or -1. */
 int lapic_eoi(struct lapic *l);
 

@@ -160,15 +160,6 @@ static void arm_timer(struct vcpu *vcpu)
 	timer_settime(vcpu->timer, TIMER_ABSTIME, &at, NULL);
 }
 
-/* The LAPIC's pending and serviced vectors, highest first. */
-static int highest(const uint32_t bits[8])
-{
-	for (int i = 7; i >= 0; i--)
-		if (bits[i])
-			return 32 * i + 31 - __builtin_clz(bits[i]);
-	return -1;
-}
-
 static void dump_locked(struct vcpu *vcpu)
 {
 	struct lapic_now now = now_of(vcpu);
@@ -187,7 +178,7 @@ static void dump_locked(struct vcpu *vcpu)
 		vcpu->id, (unsigned long long)regs.rip, (unsigned long long)regs.rsp, (unsigned long long)regs.rflags,
 		(unsigned long long)sregs.cr3,
 		lapic_waits_for_sipi(&vcpu->lapic) ? "waits for SIPI" : (vcpu->halted ? "halted" : "runs"),
-		highest(vcpu->lapic.irr), highest(vcpu->lapic.isr), vcpu->lapic.tpr, timer);
+		lapic_highest(vcpu->lapic.irr), lapic_highest(vcpu->lapic.isr), vcpu->lapic.tpr, timer);
 }
 
 /* Under the lock: everything between two stays in the guest. Returns true to enter, false to look again. -errno: broken. */
