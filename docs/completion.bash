@@ -37,13 +37,13 @@ _pangea() {
 		compopt -o nospace
 		return
 		;;
-	--append | --shards | --bind | --ready-timeout | --listen | --ready-fd | --key-fd)
+	--append | --without | --shards | --bind | --ready-timeout | --listen | --ready-fd | --key-fd)
 		return
 		;;
 	esac
 	case ${COMP_WORDS[1]} in
 	run)
-		_pangea_words '--node --kernel --initrd --append --config --key --shards --bind --serial --no-guest-defaults --triple-fault
+		_pangea_words '--node --kernel --initrd --append --config --key --shards --without --bind --serial --no-guest-defaults --triple-fault
 			--no-reboot --stats --stats-json --ready-timeout --quiet --help' "$cur"
 		;;
 	node)

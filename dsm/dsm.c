@@ -17,6 +17,28 @@ static void *lazy_array(uint64_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+const char *dsm_optimisation_name(unsigned bit)
+{
+	static const char *const names[] = {
+#define NAME(id, name, text) name,
+		DSM_OPTIMISATIONS(NAME)
+#undef NAME
+	};
+
+	return bit < ARRAY_SIZE(names) ? names[bit] : NULL;
+}
+
+const char *dsm_optimisation_text(unsigned bit)
+{
+	static const char *const texts[] = {
+#define TEXT(id, name, text) text,
+		DSM_OPTIMISATIONS(TEXT)
+#undef TEXT
+	};
+
+	return bit < ARRAY_SIZE(texts) ? texts[bit] : NULL;
+}
+
 static uint64_t home_pages(const struct dsm *dsm)
 {
 	return dsm->node_first[dsm->config.self + 1] - dsm->node_first[dsm->config.self];
@@ -45,7 +67,8 @@ int dsm_new(const struct dsm_config *config, struct dsm **out)
 	dsm->config = *config;
 	memcpy(dsm->node_first, config->node_first, (config->nodes + 1) * sizeof(dsm->node_first[0]));
 	dsm->epoch = 1;
-	dsm->config.replicas &= wanted == 1;
+	if (wanted != 1)
+		dsm->config.without |= DSM_WITHOUT(REPLICAS);
 	rc = view_new(pages, wanted, &dsm->view);
 	if (rc || !wanted) {
 		if (rc)
@@ -58,9 +81,10 @@ int dsm_new(const struct dsm_config *config, struct dsm **out)
 	dsm->dir_bytes = home_pages(dsm) * sizeof(*dsm->dir);
 	dsm->cache = lazy_array(dsm->cache_bytes);
 	dsm->dir = lazy_array(dsm->dir_bytes);
+	dsm->history = lazy_array(home_pages(dsm));
 	dsm->split = calloc(home_pages(dsm) / BLOCK_PAGES + 1, 1);
 	dsm->shard = calloc(wanted, sizeof(*dsm->shard));
-	if (!dsm->cache || !dsm->dir || !dsm->split || !dsm->shard)
+	if (!dsm->cache || !dsm->dir || !dsm->history || !dsm->split || !dsm->shard)
 		goto fail;
 	rc = register_others(dsm);
 	for (unsigned i = 0; i < wanted && !rc; i++) {
@@ -92,6 +116,8 @@ void dsm_free(struct dsm *dsm)
 		munmap(dsm->cache, dsm->cache_bytes);
 	if (dsm->dir)
 		munmap(dsm->dir, dsm->dir_bytes ? dsm->dir_bytes : 1);
+	if (dsm->history)
+		munmap(dsm->history, home_pages(dsm) ? home_pages(dsm) : 1);
 	view_free(dsm->view);
 	free(dsm);
 }
@@ -123,7 +149,8 @@ int dsm_reset(struct dsm *dsm, uint16_t epoch)
 	memset(dsm->split, 0, home_pages(dsm) / BLOCK_PAGES + 1);
 	/* Fresh zero pages, and the memory given back. */
 	if (madvise(dsm->cache, dsm->cache_bytes, MADV_DONTNEED) < 0 ||
-	    (dsm->dir_bytes && madvise(dsm->dir, dsm->dir_bytes, MADV_DONTNEED) < 0))
+	    (dsm->dir_bytes &&
+	     (madvise(dsm->dir, dsm->dir_bytes, MADV_DONTNEED) < 0 || madvise(dsm->history, home_pages(dsm), MADV_DONTNEED) < 0)))
 		return -errno;
 	return register_others(dsm);
 }
@@ -135,13 +162,13 @@ uint8_t *dsm_ram(const struct dsm *dsm)
 
 void dsm_root(struct dsm *dsm, uint64_t cr3, bool five_levels)
 {
-	if (dsm->config.replicas)
+	if (dsm->shards && dsm_with(dsm, DSM_WITHOUT(REPLICAS)))
 		replicas_root(&dsm->shard[0].replicas, cr3, five_levels);
 }
 
 int dsm_release(struct dsm *dsm)
 {
-	return dsm->config.replicas ? replicas_release(&dsm->shard[0]) : 0;
+	return dsm->shards && dsm_with(dsm, DSM_WITHOUT(REPLICAS)) ? replicas_release(&dsm->shard[0]) : 0;
 }
 
 /* The transactions of a page are numbered, so its directory entry tells how hot it is. */

@@ -23,6 +23,24 @@
 
 #define DSM_REQUEST_TIMEOUT_NS (10 * NS_PER_SEC)
 
+/* Optimisations that can be switched off, to see what each is worth. Name for people, what it is. The order is the wire's. */
+#define DSM_OPTIMISATIONS(X)                                                                            \
+	X(REPLICAS, "replicas", "page tables that go round are lent to all nodes; only with one shard") \
+	X(DAMPING, "damping", "a page that several nodes want is kept for a moment")                    \
+	X(MIGRATION, "migration", "who reads a page that migrates gets it writable at once")
+
+enum dsm_optimisation {
+#define BIT(id, name, text) DSM_BIT_##id,
+	DSM_OPTIMISATIONS(BIT)
+#undef BIT
+		DSM_OPTIMISATION_END
+};
+#define DSM_WITHOUT(id) (1u << DSM_BIT_##id)
+
+/* "replicas"; NULL from DSM_OPTIMISATION_END on. */
+const char *dsm_optimisation_name(unsigned bit);
+const char *dsm_optimisation_text(unsigned bit);
+
 /* What the machine must know of; called once, by a shard thread; returns at once. The shard stops serving: so must the VM. */
 struct dsm_sink {
 	void (*failed)(struct dsm_sink *sink, const char *why);
@@ -36,8 +54,7 @@ struct dsm_config {
 	struct net_lane **lane;  /* [shards], taken over by dsm_new whatever it returns; ignored with one node */
 	rpn_t low_pages;         /* the guest sees page p < low_pages at p << 12, */
 	gpa_t high_gpa;          /* and the others from here on */
-	bool replicas;           /* page tables that go round are lent (replica.h); only with one shard */
-	bool damping;            /* contended pages are kept for a moment (shard.h) */
+	unsigned without;        /* DSM_WITHOUT bits: optimisations that are off; the same on all nodes */
 	uint64_t poll_ns;        /* how long a shard polls before it sleeps */
 	struct dsm_sink *sink;
 };

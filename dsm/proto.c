@@ -62,7 +62,8 @@ bool proto_msg_for_dir(uint8_t type)
 /* A peer cannot make us index past a bitmap, nor set a field that its message type does not have. */
 static bool msg_well_formed(const struct proto_ctx *ctx, const struct proto_msg *msg)
 {
-	bool has_acks = msg->type == PROTO_FWD_WRITE || msg->type == PROTO_DATA || msg->type == PROTO_GRANT;
+	bool has_acks =
+		msg->type == PROTO_FWD_WRITE || msg->type == PROTO_FWD_GRANT || msg->type == PROTO_DATA || msg->type == PROTO_GRANT;
 
 	if (msg->type == 0 || msg->type >= PROTO_MSG_END || msg->requester >= ctx->nodes || msg->seq > PROTO_SEQ_MASK)
 		return false;
@@ -85,8 +86,10 @@ static bool msg_role_right(const struct proto_ctx *ctx, const struct proto_msg *
 	case PROTO_REQ_READ:
 	case PROTO_REQ_WRITE:
 		return ctx->self == ctx->home && msg->requester == msg->from && msg->seq == 0;
-	case PROTO_DONE:
-		return ctx->self == ctx->home && msg->requester == msg->from;
+	case PROTO_DONE: /* the home's own cache closes what it supplies itself */
+		return ctx->self == ctx->home && (msg->requester == msg->from || by_home);
+	case PROTO_FWD_GRANT:
+		return by_home && !for_us && ctx->self == ctx->home;
 	case PROTO_FWD_READ:
 	case PROTO_FWD_WRITE:
 	case PROTO_INV:
@@ -128,7 +131,14 @@ bool proto_dir_idle(const struct proto_dir *dir)
 	return !dir->busy;
 }
 
-/* Rows H1..H4: begins a transaction. From here on copyset and mode are what will hold when it is over. */
+static void dir_close(struct proto_dir *dir)
+{
+	dir->busy = false;
+	dir->requester = 0;
+	dir->involved = 0;
+}
+
+/* Rows H1..H4, H14: begins a transaction. From here on copyset and mode are what will hold when it is over. */
 static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t requester, enum proto_right kind,
 		      struct proto_actions *out)
 {
@@ -154,9 +164,12 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	dir->involved = me | dir->copyset;
 	if (dir->copyset & me) {
 		assert(dir->mode == PROTO_SHARED); /* the owner's REQ_WRITE was refused when it came */
-		invalid = holders;
+		invalid = holders & ~bit(ctx->home);
 		msg.acks = (uint8_t)count(invalid);
-		add_send(out, me, &msg, PROTO_GRANT);
+		if (holders & bit(ctx->home))
+			add_send(out, bit(ctx->home), &msg, PROTO_FWD_GRANT);
+		else
+			add_send(out, me, &msg, PROTO_GRANT);
 	} else {
 		node_t supplier = proto_supplier(holders, ctx->home, requester);
 
@@ -169,6 +182,14 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 		add_send(out, invalid, &msg, PROTO_INV);
 	dir->copyset = me;
 	dir->mode = PROTO_EXCL;
+	if (!holders) /* the last sharer: its GRANT is all there is to do */
+		dir_close(dir);
+}
+
+/* Who wants to read gets more only from an owner: then there is no ACK to wait for, which a reader could not. */
+static enum proto_right dir_kind(const struct proto_dir *dir, const struct proto_event *ev, bool write)
+{
+	return write || (ev->exclusive && dir->mode == PROTO_EXCL) ? PROTO_WRITE : PROTO_READ;
 }
 
 /*
@@ -200,17 +221,21 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
 			dir->wait_read |= from;
 		return PROTO_OK;
 	}
-	/* Nobody has used this page: the first who reads it will most likely write it, and no copy at home is of use. */
-	if (ev->untouched && dir->mode == PROTO_EXCL && dir->copyset == bit(ctx->home))
-		write = true;
-	dir_start(dir, ctx, msg->from, write ? PROTO_WRITE : PROTO_READ, out);
+	dir_start(dir, ctx, msg->from, dir_kind(dir, ev, write), out);
 	return PROTO_OK;
 }
 
+/* Who says that the running transaction is over: the home's cache if it alone had to give something up, else the requester. */
+static node_t dir_closer(const struct proto_dir *dir, const struct proto_ctx *ctx)
+{
+	return dir->involved == (bit(dir->requester) | bit(ctx->home)) ? ctx->home : dir->requester;
+}
+
 /* Rows H8..H10. Round robin from the requester just served: a waiter waits for at most nodes - 1 transactions. */
-static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_msg *msg,
+static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_event *ev,
 				   struct proto_actions *out)
 {
+	const struct proto_msg *msg = &ev->msg;
 	uint64_t waiting = dir->wait_read | dir->wait_write;
 	node_t served = dir->requester, next;
 	bool write;
@@ -219,18 +244,18 @@ static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx
 		return PROTO_GONE;
 	if (seq_before(msg->seq, dir->seq))
 		return PROTO_STALE;
-	if (!dir->busy || msg->from != served || msg->seq != dir->seq)
+	if (!dir->busy || msg->requester != served || msg->seq != dir->seq || msg->from != dir_closer(dir, ctx))
 		return PROTO_PEER_FAULT;
-	dir->busy = false;
-	dir->requester = 0;
-	dir->involved = 0;
-	if (!waiting)
-		return PROTO_OK;
-	next = next_member(waiting, served);
-	write = dir->wait_write & bit(next);
-	dir->wait_read &= ~bit(next);
-	dir->wait_write &= ~bit(next);
-	dir_start(dir, ctx, next, write ? PROTO_WRITE : PROTO_READ, out);
+	dir_close(dir);
+	while (waiting && !dir->busy) { /* a start may close at once [H14] */
+		next = next_member(waiting, served);
+		write = dir->wait_write & bit(next);
+		waiting &= ~bit(next);
+		dir->wait_read &= ~bit(next);
+		dir->wait_write &= ~bit(next);
+		dir_start(dir, ctx, next, dir_kind(dir, ev, write), out);
+		served = next;
+	}
 	return PROTO_OK;
 }
 
@@ -282,7 +307,7 @@ enum proto_verdict proto_dir_step(struct proto_dir *dir, const struct proto_ctx 
 	if (!proto_msg_for_dir(ev->msg.type))
 		return PROTO_PEER_FAULT;
 	if (ev->msg.type == PROTO_DONE)
-		return dir_done(dir, ctx, &ev->msg, out);
+		return dir_done(dir, ctx, ev, out);
 	return dir_request(dir, ctx, ev, out);
 }
 
@@ -358,11 +383,28 @@ static enum proto_verdict cache_fault(struct proto_cache *cache, const struct pr
 	return PROTO_OK;
 }
 
+/* The home's copy went to the requester and nobody else has to be waited for: the home itself knows that it is over. What the home
+ * sends the requester from now on comes after it (P3). */
+static bool closed_by_home(const struct proto_ctx *ctx, const struct proto_msg *msg)
+{
+	return msg->from == ctx->home && msg->type != PROTO_ACK && !msg->acks;
+}
+
+static void cache_close(const struct proto_ctx *ctx, const struct proto_msg *msg, struct proto_actions *out)
+{
+	struct proto_msg done = {.epoch = ctx->epoch, .seq = msg->seq, .requester = msg->requester};
+
+	if (ctx->self == ctx->home && !msg->acks)
+		add_send(out, bit(ctx->home), &done, PROTO_DONE);
+}
+
 /*
- * Rows C5..C9, C17, C18: FWD_READ, FWD_WRITE, INV. Done at once whatever we wait for ourselves (D6): our own request is at the
- * home, which has not begun it, since it serves one transaction at a time. If ours has begun, this message is an old one or a lie.
+ * Rows C5..C9, C17, C18, C22: FWD_READ, FWD_WRITE, FWD_GRANT, INV. Done at once whatever we wait for ourselves (D6): our own
+ * request is at the home, which has not begun it, since it serves one transaction at a time. If ours has begun, this message is an
+ * old one or a lie.
  */
-static enum proto_verdict cache_yield(struct proto_cache *cache, const struct proto_msg *msg, struct proto_actions *out)
+static enum proto_verdict cache_yield(struct proto_cache *cache, const struct proto_ctx *ctx, const struct proto_msg *msg,
+				      struct proto_actions *out)
 {
 	struct proto_msg answer = {.epoch = msg->epoch, .seq = msg->seq, .acks = msg->acks, .requester = msg->requester};
 	uint64_t to = bit(msg->requester);
@@ -385,6 +427,15 @@ static enum proto_verdict cache_yield(struct proto_cache *cache, const struct pr
 		cache->right = PROTO_NONE;
 		return PROTO_OK;
 	}
+	if (msg->type == PROTO_FWD_GRANT) {
+		if (cache->right == PROTO_WRITE)
+			return PROTO_PEER_FAULT;
+		add(out, PROTO_UNMAP);
+		add_send(out, to, &answer, PROTO_GRANT);
+		cache->right = PROTO_NONE;
+		cache_close(ctx, msg, out);
+		return PROTO_OK;
+	}
 	/* D4: no longer writable, then read. D1: gone from here before the requester can have it. */
 	if (cache->right == PROTO_WRITE)
 		add(out, PROTO_PROTECT);
@@ -394,16 +445,17 @@ static enum proto_verdict cache_yield(struct proto_cache *cache, const struct pr
 	answer.right = write ? PROTO_WRITE : PROTO_READ;
 	add_send(out, to, &answer, PROTO_DATA)->with_data = true;
 	cache->right = write ? PROTO_NONE : PROTO_READ;
+	cache_close(ctx, msg, out);
 	return PROTO_OK;
 }
 
-/* The right is complete: the home may go on. */
-static void cache_finish(struct proto_cache *cache, const struct proto_ctx *ctx, enum proto_right right, struct proto_actions *out)
+/* The right is complete: the home may go on, unless it has already. */
+static void cache_finish(struct proto_cache *cache, const struct proto_ctx *ctx, bool closed, struct proto_actions *out)
 {
 	struct proto_msg msg = {.epoch = ctx->epoch, .seq = cache->seq, .requester = ctx->self};
 
-	add_send(out, bit(ctx->home), &msg, PROTO_DONE);
-	cache->right = (uint8_t)right;
+	if (!closed)
+		add_send(out, bit(ctx->home), &msg, PROTO_DONE);
 	cache_rest(cache);
 }
 
@@ -458,7 +510,7 @@ static enum proto_verdict cache_receive(struct proto_cache *cache, const struct 
 		cache->right = PROTO_WRITE;
 	}
 	if (complete)
-		cache_finish(cache, ctx, cache->right, out);
+		cache_finish(cache, ctx, closed_by_home(ctx, msg), out);
 	return PROTO_OK;
 }
 
@@ -488,8 +540,9 @@ enum proto_verdict proto_cache_step(struct proto_cache *cache, const struct prot
 	switch (ev->msg.type) {
 	case PROTO_FWD_READ:
 	case PROTO_FWD_WRITE:
+	case PROTO_FWD_GRANT:
 	case PROTO_INV:
-		return cache_yield(cache, &ev->msg, out);
+		return cache_yield(cache, ctx, &ev->msg, out);
 	case PROTO_ACK:
 	case PROTO_DATA:
 	case PROTO_GRANT:
@@ -534,11 +587,17 @@ void proto_cache_unpack(uint8_t packed, struct proto_cache *cache)
 const char *proto_msg_name(uint8_t type)
 {
 	static const char *const names[PROTO_MSG_END] = {
-		[PROTO_REQ_READ] = "REQ_READ", [PROTO_REQ_WRITE] = "REQ_WRITE",
-		[PROTO_FWD_READ] = "FWD_READ", [PROTO_FWD_WRITE] = "FWD_WRITE",
-		[PROTO_INV] = "INV",           [PROTO_ACK] = "ACK",
-		[PROTO_DATA] = "DATA",         [PROTO_GRANT] = "GRANT",
-		[PROTO_DONE] = "DONE",         [PROTO_LOST] = "LOST",
+		[PROTO_REQ_READ] = "REQ_READ",
+		[PROTO_REQ_WRITE] = "REQ_WRITE",
+		[PROTO_FWD_READ] = "FWD_READ",
+		[PROTO_FWD_WRITE] = "FWD_WRITE",
+		[PROTO_INV] = "INV",
+		[PROTO_ACK] = "ACK",
+		[PROTO_DATA] = "DATA",
+		[PROTO_GRANT] = "GRANT",
+		[PROTO_DONE] = "DONE",
+		[PROTO_LOST] = "LOST",
+		[PROTO_FWD_GRANT] = "FWD_GRANT",
 	};
 
 	return type < PROTO_MSG_END && names[type] ? names[type] : "?";

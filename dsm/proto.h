@@ -9,8 +9,8 @@
  * A step is (state, event) -> (state, actions, verdict). It does no I/O, takes no lock, allocates
  * nothing, reads no clock and keeps no pointer. The caller owns all structs, lets one thread at a
  * time work on a page, and executes the actions in their order, all of them, before the page's next
- * event at this node. Messages between two nodes, or from a node to itself, may arrive in any order,
- * but none is lost or doubled as long as both nodes live.
+ * event at this node. Messages from one node to another arrive in the order in which they were sent (P3),
+ * and none is lost or doubled as long as both nodes live; beyond that any order is fine.
  *
  * Errors: what a peer does wrong is a verdict and leaves the state as it was, without an action;
  * what we do wrong is an assert, in release builds too. A step never fails otherwise.
@@ -36,8 +36,9 @@ enum proto_msg_type {
 	PROTO_ACK,          /* sharer -> requester */
 	PROTO_DATA,         /* supplier -> requester: right, acks, ZERO or HAS_DATA */
 	PROTO_GRANT,        /* home -> requester: your read-only copy becomes writable; acks */
-	PROTO_DONE,         /* requester -> home: the transaction is over */
+	PROTO_DONE,         /* requester -> home, or the home's cache -> home: the transaction is over */
 	PROTO_LOST,         /* home -> requester: a node that had the page is gone, there will be no answer */
+	PROTO_FWD_GRANT,    /* home -> itself: drop your read-only copy, send GRANT to the requester; acks */
 	PROTO_MSG_END
 };
 
@@ -53,7 +54,7 @@ struct proto_msg {
 	uint8_t type;
 	uint8_t flags;
 	uint8_t right;    /* DATA: enum proto_right granted */
-	uint8_t acks;     /* FWD_WRITE, DATA, GRANT: ACKs the requester must have before it may write */
+	uint8_t acks;     /* FWD_WRITE, FWD_GRANT, DATA, GRANT: ACKs the requester must have before it may write */
 	uint32_t epoch;   /* of the sender's view of who is home to what */
 	uint32_t seq;     /* the transaction's; 0 in REQ_*, which come before it */
 	node_t from;      /* filled in by the receiver from the connection, never from the wire */
@@ -78,7 +79,8 @@ enum proto_event_type {
 
 struct proto_event {
 	uint8_t type;
-	bool untouched; /* REQ_READ at the home: the page is all zero and was never shared. A hint, it may be wrong */
+	bool exclusive; /* REQ_READ, DONE at the home: an owned page goes to who wants to read it for writing. Policy: any value is
+			   right */
 	node_t peer;    /* PEER_LOST: not self */
 	struct proto_msg msg;
 };
@@ -105,7 +107,7 @@ struct proto_action {
 	struct proto_msg msg; /* SEND: complete but for ZERO/HAS_DATA */
 };
 
-#define PROTO_ACTIONS_MAX 4
+#define PROTO_ACTIONS_MAX 5
 struct proto_actions {
 	uint32_t n;
 	struct proto_action action[PROTO_ACTIONS_MAX];

@@ -282,16 +282,20 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 {
 	struct replicas *r = &shard->replicas;
 
-	if (!atomic_load_explicit(&r->n, memory_order_relaxed))
+	if (hdr->type >= WIRE_LEND && hdr->type <= WIRE_RELEASED)
 		return false;
-	if (hdr->type != WIRE_DATA && hdr->type != WIRE_ACK)
-		return false;
-	if (begin_release(shard)) {
-		shard_fail(shard, NOT_UP_TO_DATE);
-		return true;
+	if (!r->count) { /* what comes after a message that waits must stay behind it (P3) */
+		if (!atomic_load_explicit(&r->n, memory_order_relaxed))
+			return false;
+		if (hdr->type != WIRE_DATA && hdr->type != WIRE_ACK && hdr->type != WIRE_GRANT)
+			return false;
+		if (begin_release(shard)) {
+			shard_fail(shard, NOT_UP_TO_DATE);
+			return true;
+		}
+		if (!r->under_way)
+			return false;
 	}
-	if (!r->under_way)
-		return false;
 	if (r->count == REPLICAS_WAITING) {
 		shard_fail(shard, "too many messages wait for a page table to be brought up to date");
 		return true;
@@ -445,7 +449,7 @@ int replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr
 	node_t home = shard_home(shard, hdr->arg), self = shard->dsm->config.self;
 	struct replica *e;
 
-	if (!shard->dsm->config.replicas || (hdr->type == WIRE_GIVE_BACK ? home != self : home != from))
+	if (!dsm_with(shard->dsm, DSM_WITHOUT(REPLICAS)) || (hdr->type == WIRE_GIVE_BACK ? home != self : home != from))
 		return -EPROTO;
 	switch (hdr->type) {
 	case WIRE_LEND:

@@ -30,11 +30,17 @@ struct dsm {
 	struct view *view;
 	uint8_t *cache;                  /* [pages] proto_cache_pack */
 	struct proto_dir_packed *dir;    /* [pages of this home] */
+	uint8_t *history;                /* [pages of this home] history.h */
 	uint8_t *split;                  /* [blocks of this home] */
 	uint64_t cache_bytes, dir_bytes; /* of the arrays */
 	unsigned shards;
 	struct shard *shard;
 };
+
+static inline bool dsm_with(const struct dsm *dsm, unsigned without)
+{
+	return !(dsm->config.without & without);
+}
 
 struct shard_pending {
 	struct proto_cache cache;

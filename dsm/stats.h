@@ -28,6 +28,7 @@
 	X(upgrades, "upgrades without data")                  \
 	X(invalidations, "copies invalidated")                \
 	X(held, "contended pages held for a moment")          \
+	X(migrated, "reads answered with the page for good")  \
 	X(replicas_lent, "page tables lent as replicas")      \
 	X(replicas_recalled, "replicas recalled")             \
 	X(replicas_written, "replicas given back changed")    \

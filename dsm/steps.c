@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "dsm/history.h"
 
 /* Relaxed: a reader wants a recent value, nothing is ordered by it. */
 void shard_count(uint64_t *counter, uint64_t n)
@@ -273,7 +274,7 @@ static int split_once(struct shard *shard, rpn_t page)
 		return 0;
 	__atomic_store_n(&dsm->split[block], 1, __ATOMIC_RELAXED); /* dsm_stats looks at it from another thread */
 	shard_count(&shard->stats.splits, 1);
-	shard_count(&shard->stats.metadata_bytes, BLOCK_PAGES * (sizeof(struct proto_dir_packed) + 1));
+	shard_count(&shard->stats.metadata_bytes, BLOCK_PAGES * (sizeof(struct proto_dir_packed) + 2));
 	for (rpn_t p = first; p < first + BLOCK_PAGES; p++) {
 		struct proto_cache cache = {.right = PROTO_WRITE};
 
@@ -294,6 +295,25 @@ static bool lendable(const struct shard *shard, rpn_t page, const struct proto_d
 
 	return dir->mode == PROTO_EXCL && dir->copyset == (uint64_t)1 << dsm->config.self && !dir->lost &&
 	       dir->seq >= REPLICA_MIN_SEQ && pagetab_find(&shard->pending_tab, page) == PAGETAB_NONE;
+}
+
+/* Whether a reader had better own the page (H2). */
+static bool better_owned(struct shard *shard, rpn_t page, const struct proto_msg *msg, const struct proto_dir *dir)
+{
+	struct dsm *dsm = shard->dsm;
+	uint8_t *history = &dsm->history[page - dsm->node_first[dsm->config.self]];
+	bool migrates = false;
+
+	if (dsm_with(dsm, DSM_WITHOUT(MIGRATION)))
+		migrates = msg->type == PROTO_DONE
+				   ? history_migrates(*history)
+				   : history_request(history, msg->from, msg->type == PROTO_REQ_WRITE, dir->copyset, dir->seq);
+	if (msg->type != PROTO_REQ_READ)
+		return migrates;
+	if (migrates && dir->mode == PROTO_EXCL)
+		shard_count(&shard->stats.migrated, 1);
+	/* Never shared, all zero, ours: whoever reads it first will write it, and gets it for good. */
+	return migrates || (!dir->busy && dir->seq == 0 && view_is_zero(dsm->view, page));
 }
 
 int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
@@ -317,16 +337,16 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		dir = &shard->busy[slot].dir;
 	else
 		proto_dir_unpack(*packed, &ctx, &idle);
-	if (dsm->config.replicas && slot == PAGETAB_NONE && ev->msg.type != PROTO_DONE && ev->msg.epoch == ctx.epoch &&
+	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && slot == PAGETAB_NONE && ev->msg.type != PROTO_DONE &&
+	    ev->msg.epoch == ctx.epoch &&
 	    replica_request(shard, ev->msg.from, work->page, ev->msg.type == PROTO_REQ_WRITE, lendable(shard, work->page, &idle)))
 		return 0;
 	if (ev->msg.type != PROTO_DONE)
 		shard_count(&shard->stats.served, 1);
-	/* Never shared, all zero, ours: whoever reads it first will write it, and gets it for good. */
-	if (ev->msg.type == PROTO_REQ_READ && slot == PAGETAB_NONE && idle.seq == 0)
-		ev->untouched = view_is_zero(dsm->view, work->page);
+	ev->exclusive = better_owned(shard, work->page, &ev->msg, dir);
 	uint64_t wait_read = 0, wait_write = 0;
-	if (dsm->config.replicas && ev->msg.type == PROTO_DONE && ev->msg.from == dsm->config.self && dir->seq >= REPLICA_MIN_SEQ)
+	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && ev->msg.type == PROTO_DONE && ev->msg.requester == dsm->config.self &&
+	    dir->seq >= REPLICA_MIN_SEQ)
 		proto_dir_take_waiters(dir, &wait_read, &wait_write);
 	enum proto_verdict verdict = proto_dir_step(dir, &ctx, ev, &actions);
 	if (slot == PAGETAB_NONE && !proto_dir_idle(dir)) {
@@ -465,10 +485,11 @@ static void obey(struct shard *shard, rpn_t page, const struct proto_msg *msg)
 /* Takes a message that asks this node to give a page up; true if it waits in `held` now. */
 bool steps_hold(struct shard *shard, rpn_t page, const struct proto_msg *msg)
 {
-	bool gives_up = msg->type == PROTO_FWD_READ || msg->type == PROTO_FWD_WRITE || msg->type == PROTO_INV;
+	bool gives_up = msg->type == PROTO_FWD_READ || msg->type == PROTO_FWD_WRITE || msg->type == PROTO_FWD_GRANT ||
+			msg->type == PROTO_INV;
 	uint64_t due = 0;
 
-	if (gives_up && shard->dsm->config.damping && shard->held_count < SHARD_HELD)
+	if (gives_up && dsm_with(shard->dsm, DSM_WITHOUT(DAMPING)) && shard->held_count < SHARD_HELD)
 		due = damping_until(&shard->damping, page, clock_ns());
 	if (!due)
 		return false;

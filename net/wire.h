@@ -29,7 +29,7 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION         2 /* raised by any change to this file that an older node would misread */
+#define WIRE_VERSION         3 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES       24
 #define WIRE_PAYLOAD_MAX     65536u /* of a control message */
 #define WIRE_DSM_PAYLOAD_MAX 4096u  /* of a message on a dsm lane: a page */

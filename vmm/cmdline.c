@@ -21,6 +21,7 @@ enum option_id {
 	OPT_CONFIG,
 	OPT_KEY,
 	OPT_SHARDS,
+	OPT_WITHOUT,
 	OPT_BIND,
 	OPT_SERIAL,
 	OPT_NO_GUEST_DEFAULTS,
@@ -46,6 +47,7 @@ static const struct option run_options[] = {
 	{"config", required_argument, NULL, OPT_CONFIG},
 	{"key", required_argument, NULL, OPT_KEY},
 	{"shards", required_argument, NULL, OPT_SHARDS},
+	{"without", required_argument, NULL, OPT_WITHOUT},
 	{"bind", required_argument, NULL, OPT_BIND},
 	{"serial", required_argument, NULL, OPT_SERIAL},
 	{"no-guest-defaults", no_argument, NULL, OPT_NO_GUEST_DEFAULTS},
@@ -124,6 +126,8 @@ static int set_run(struct cmdline *cl, int opt, const char *arg)
 		return config_set_text(&config->stats_json, "--stats-json", arg);
 	case OPT_SHARDS:
 		return config_set_shards(config, "--shards", arg);
+	case OPT_WITHOUT:
+		return config_set_without(config, "--without", arg);
 	case OPT_SERIAL:
 		return config_set_serial(config, "--serial", arg);
 	case OPT_TRIPLE_FAULT:

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "dsm/dsm.h"
 
 void config_default(struct config *config)
 {
@@ -210,6 +211,42 @@ int config_set_shards(struct config *config, const char *where, const char *text
 		return -EINVAL;
 	}
 	config->shards = shards;
+	return 0;
+}
+
+/* Which one [name, name+len) is, as its bit; 0 if none. */
+static uint32_t optimisation_bit(const char *name, size_t len)
+{
+	for (unsigned i = 0; dsm_optimisation_name(i); i++)
+		if (strlen(dsm_optimisation_name(i)) == len && !memcmp(dsm_optimisation_name(i), name, len))
+			return 1u << i;
+	return 0;
+}
+
+int config_set_without(struct config *config, const char *where, const char *text)
+{
+	uint32_t without = config->without;
+
+	for (const char *p = text;;) {
+		size_t len = strcspn(p, ",");
+		uint32_t bit = optimisation_bit(p, len);
+
+		if (!bit) {
+			char all[256] = "";
+
+			for (unsigned i = 0; dsm_optimisation_name(i); i++)
+				snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "",
+					 dsm_optimisation_name(i));
+			log_error("%s: '%.*s' is not an optimisation: give one of %s, or several with commas between", where,
+				  (int)MIN(len, 64u), p, all);
+			return -EINVAL;
+		}
+		without |= bit;
+		if (!p[len])
+			break;
+		p += len + 1;
+	}
+	config->without = without;
 	return 0;
 }
 

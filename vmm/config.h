@@ -72,6 +72,7 @@ struct config {
 	char *bind;     /* where local nodes listen for remote ones; NULL: loopback if every node is local, otherwise
 			 * the address from which this host reaches the first remote node */
 	uint32_t shards;
+	uint32_t without;           /* DSM_WITHOUT bits (dsm.h) */
 	uint32_t ready_timeout_sec; /* for all nodes to have joined */
 
 	enum serial_kind serial;
@@ -99,6 +100,8 @@ CHECKED int config_set_bind(struct config *config, const char *where, const char
 CHECKED int config_set_serial(struct config *config, const char *where, const char *text);
 CHECKED int config_set_triple_fault(struct config *config, const char *where, const char *text);
 CHECKED int config_set_shards(struct config *config, const char *where, const char *text);
+/* Adds to what is off already: names with commas between. */
+CHECKED int config_set_without(struct config *config, const char *where, const char *text);
 CHECKED int config_set_ready_timeout(struct config *config, const char *where, const char *text);
 /* A string field: `field` is one of the struct's; it is replaced by a copy. An empty text is -EINVAL. */
 CHECKED int config_set_text(char **field, const char *where, const char *text);

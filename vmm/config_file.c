@@ -194,6 +194,7 @@ static const struct key keys[] = {
 	{.name = "key", .text = offsetof(struct config, key_file)},
 	{.name = "bind", .set = config_set_bind},
 	{.name = "shards", .set = config_set_shards},
+	{.name = "without", .set = config_set_without},
 	{.name = "ready-timeout", .set = config_set_ready_timeout},
 	{.name = "serial", .set = config_set_serial},
 	{.name = "triple-fault", .set = config_set_triple_fault},

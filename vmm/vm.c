@@ -92,8 +92,7 @@ static int memory_start(struct vm *vm)
 		.lane = vm->config.lane ? vm->config.lane + 1 : NULL,
 		.low_pages = MEMMAP_HOLE >> PAGE_SHIFT,
 		.high_gpa = MEMMAP_HOLE_END,
-		.replicas = !(vm->config.options & VM_OPTION_NO_REPLICAS),
-		.damping = !(vm->config.options & VM_OPTION_NO_DAMPING),
+		.without = vm->config.options >> VM_OPTION_WITHOUT_SHIFT,
 		.poll_ns = poll_us ? strtoull(poll_us, NULL, 0) * 1000 : 0,
 		.sink = &vm->dsm_sink,
 	};

@@ -29,8 +29,7 @@
 
 /* wire_machine.options */
 #define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u
-#define VM_OPTION_NO_DAMPING           2u
-#define VM_OPTION_NO_REPLICAS          4u
+#define VM_OPTION_WITHOUT_SHIFT        8 /* from here on: DSM_WITHOUT bits */
 
 /* What the driver is asked to do; a set of bits, so that none is lost and none can pile up. */
 enum vm_order {

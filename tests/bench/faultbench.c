@@ -97,8 +97,7 @@ static void open_node(struct bench *b, node_t self, int fd)
 	rpn_t first[3] = {0, b->first, b->map.pages};
 	int fds[2] = {self ? fd : -1, self ? -1 : fd};
 	struct net_lane *lane;
-	struct dsm_config config = {
-		.self = self, .nodes = 2, .node_first = first, .shards = 1, .lane = &lane, .damping = true, .sink = &b->sink};
+	struct dsm_config config = {.self = self, .nodes = 2, .node_first = first, .shards = 1, .lane = &lane, .sink = &b->sink};
 
 	must(tcp_lane_new(self, 2, 1, fds, &lane), "TCP lane");
 	must(dsm_new(&config, &b->dsm), "dsm");

@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t shape = fuzz_u8(&in);
 		bool to_dir;
 
-		ev.untouched = shape & 1;
+		ev.exclusive = shape & 1;
 		ev.peer = fuzz_u8(&in) % ctx.nodes;
 		ev.msg.type = fuzz_u8(&in) % (PROTO_MSG_END + 1);
 		ev.msg.from = fuzz_u8(&in) % ctx.nodes;

@@ -3,9 +3,10 @@
  * Exhaustive walk of the coherence protocol: the functions of dsm/proto.c themselves, every order of everything.
  *
  * A state is one or two pages on two or three nodes: directory, caches, what the guest view shows, whose bytes are the last
- * writer's, actions still to execute, and the messages in flight as a multiset (so: any order of delivery). Moves: a fault at
- * any node at any time, a guest write where the view is writable, one message delivered, ONE action executed (another node's
- * moves and guest writes come between any two), in the runs named "loss" also the death of any one node at any moment.
+ * writer's, actions still to execute, and the messages in flight (any order of delivery, but for two from one node to another).
+ * Moves: a fault at any node at any time, a guest write where the view is writable, one message delivered, ONE action executed
+ * (another node's moves and guest writes come between any two), in the runs named "loss" also the death of any one node at any
+ * moment.
  *
  * Bounded by construction: a node has one request a page in flight, and what is absolute is made relative: transaction numbers
  * to the directory's (which sits at 2^30 - 1, so that each transaction wraps), bytes to "the last writer's or older".
@@ -37,6 +38,7 @@ enum mutation {
 	MUT_OLD_BYTES,
 	MUT_NO_WAKE,
 	MUT_HOME_NOT_TOLD,
+	MUT_OVERTAKE,
 	MUT_END
 };
 
@@ -53,6 +55,7 @@ static const char *const mutation_names[MUT_END] = {
 	[MUT_OLD_BYTES] = "DATA carries old bytes",
 	[MUT_NO_WAKE] = "the end of a request wakes nobody",
 	[MUT_HOME_NOT_TOLD] = "the home never hears of a lost node",
+	[MUT_OVERTAKE] = "messages overtake each other",
 };
 
 struct run {
@@ -112,6 +115,7 @@ static int hop(uint8_t type)
 		return 1;
 	case PROTO_FWD_READ:
 	case PROTO_FWD_WRITE:
+	case PROTO_FWD_GRANT:
 	case PROTO_INV:
 	case PROTO_GRANT:
 		return 2;
@@ -123,6 +127,12 @@ static int hop(uint8_t type)
 	}
 }
 
+/* The home's cache passes a GRANT on: the same hop as the ACK that it stands for. */
+static bool hop_follows(uint8_t type, int before)
+{
+	return hop(type) == before + 1 || (type == PROTO_GRANT && before == 2);
+}
+
 static void check_hops(struct walk *walk, const struct proto_event *cause, const struct proto_actions *out)
 {
 	int before = cause->type == PROTO_EV_MSG ? hop(cause->msg.type) : 0;
@@ -130,7 +140,7 @@ static void check_hops(struct walk *walk, const struct proto_event *cause, const
 	for (uint32_t i = 0; i < out->n; i++) {
 		uint8_t type = out->action[i].msg.type;
 
-		if (out->action[i].type == PROTO_SEND && type != PROTO_DONE && type != PROTO_LOST && hop(type) != before + 1)
+		if (out->action[i].type == PROTO_SEND && type != PROTO_DONE && type != PROTO_LOST && !hop_follows(type, before))
 			broken(walk, "three hops: %s makes %s", proto_msg_name(cause->msg.type), proto_msg_name(type));
 	}
 }
@@ -144,18 +154,34 @@ static bool wakes(const struct proto_actions *out)
 	return false;
 }
 
+/* The home's last word of a transaction: it is over for the home, not yet for the requester. */
+static bool is_last_word(const struct proto_msg *msg, node_t home)
+{
+	return (msg->type == PROTO_DATA || msg->type == PROTO_GRANT) && msg->from == home && !msg->acks;
+}
+
+/* The right that a node has when it has heard the last word that is under way to it. */
+static uint8_t right_to_be(const struct page *page, node_t home, node_t n)
+{
+	for (uint32_t f = 0; f < page->flights; f++)
+		if (page->flight[f].to == n && is_last_word(&page->flight[f].msg, home))
+			return page->flight[f].msg.type == PROTO_GRANT ? PROTO_WRITE : page->flight[f].msg.right;
+	return page->at[n].cache.right;
+}
+
 static void check_world(struct walk *walk, const struct world *world)
 {
 	for (uint32_t i = 0; i < walk->run->pages; i++) {
 		const struct page *page = &world->page[i];
-		unsigned writers = 0, readers = 0, holders = 0;
+		unsigned writers = 0, readers = 0, holders = 0, owners = 0;
 
 		for (node_t n = 0; n < walk->run->nodes; n++) {
 			const struct place *p = &page->at[n];
 
 			writers += p->view == PROTO_WRITE;
 			readers += p->view == PROTO_READ;
-			holders |= (unsigned)(p->view != PROTO_NONE) << n;
+			holders |= (unsigned)(right_to_be(page, i, n) != PROTO_NONE) << n;
+			owners += right_to_be(page, i, n) == PROTO_WRITE;
 			if (p->view != PROTO_NONE && p->bytes != BYTES_LAST)
 				broken(walk, "D2: node %u can read bytes that are not the last writer's", n);
 			if (!p->todos && p->view != p->cache.right)
@@ -165,7 +191,7 @@ static void check_world(struct walk *walk, const struct world *world)
 			broken(walk, "D1: %u writable and %u read-only copies", writers, readers);
 		if (world->dead || page->dir.busy)
 			continue;
-		if (page->dir.copyset != holders || (page->dir.mode == PROTO_EXCL) != (writers == 1))
+		if (page->dir.copyset != holders || (page->dir.mode == PROTO_EXCL) != (owners == 1))
 			broken(walk, "a directory at rest is wrong about who holds the page");
 	}
 }
@@ -199,8 +225,9 @@ static void check_stale(struct walk *walk, const struct world *world)
 static uint32_t rank(const struct walk *walk, const struct world *world)
 {
 	static const uint8_t of_msg[PROTO_MSG_END] = {
-		[PROTO_REQ_READ] = 64, [PROTO_REQ_WRITE] = 64, [PROTO_FWD_READ] = 8, [PROTO_FWD_WRITE] = 8, [PROTO_INV] = 6,
-		[PROTO_ACK] = 2,       [PROTO_DATA] = 3,       [PROTO_GRANT] = 3,    [PROTO_DONE] = 1,      [PROTO_LOST] = 2,
+		[PROTO_REQ_READ] = 64, [PROTO_REQ_WRITE] = 64, [PROTO_FWD_READ] = 12, [PROTO_FWD_WRITE] = 12,
+		[PROTO_INV] = 6,       [PROTO_ACK] = 2,        [PROTO_DATA] = 3,      [PROTO_GRANT] = 3,
+		[PROTO_DONE] = 1,      [PROTO_LOST] = 2,       [PROTO_FWD_GRANT] = 9,
 	};
 	uint32_t sum = 0;
 
@@ -246,12 +273,16 @@ static void settle(struct walk *walk, const struct world *before, struct world *
 {
 	walk->transitions++;
 	for (uint32_t i = 0; i < walk->run->pages; i++) {
-		/* One transaction at a time: but for requests, everything in flight is of the one that runs. */
+		/* P1: one transaction at a time: but for requests and the last word of the home, all in flight is of the one that
+		 * runs. */
 		const struct page *page = &after->page[i];
 
-		for (uint32_t f = 0; f < page->flights; f++)
-			if (page->flight[f].msg.type > PROTO_REQ_WRITE && page->flight[f].msg.seq != page->dir.seq)
+		for (uint32_t f = 0; f < page->flights; f++) {
+			const struct proto_msg *msg = &page->flight[f].msg;
+
+			if (msg->type > PROTO_REQ_WRITE && msg->seq != page->dir.seq && !is_last_word(msg, i))
 				broken(walk, "a message of an old transaction is still in flight");
+		}
 	}
 	if (progress && walk->run->mutation != MUT_DATA_TWICE && rank(walk, after) >= rank(walk, before))
 		broken(walk, "livelock: a step that does not lower the rank");
@@ -285,7 +316,8 @@ static void fly(struct walk *walk, const struct world *world, struct page *page,
 				f->msg.flags = PROTO_HAS_DATA;
 				f->bytes = mutation == MUT_OLD_BYTES ? BYTES_OLD : bytes;
 			}
-			if (mutation == MUT_ACKS_SHORT && f->msg.acks && f->msg.type != PROTO_FWD_WRITE)
+			if (mutation == MUT_ACKS_SHORT && f->msg.acks && f->msg.type != PROTO_FWD_WRITE &&
+			    f->msg.type != PROTO_FWD_GRANT)
 				f->msg.acks--;
 			if (f->msg.epoch != EPOCH)
 				broken(walk, "D7: a message without the epoch");
@@ -420,8 +452,26 @@ static struct flight take(struct page *page, uint32_t f)
 {
 	struct flight flight = page->flight[f];
 
-	page->flight[f] = page->flight[--page->flights];
+	page->flights--;
+	memmove(&page->flight[f], &page->flight[f + 1], (page->flights - f) * sizeof(page->flight[0]));
 	return flight;
+}
+
+/* Whether another message between the same two nodes was sent before (or after) it. */
+static bool has_before(const struct page *page, uint32_t f)
+{
+	for (uint32_t i = 0; i < f; i++)
+		if (flight_pair(&page->flight[i]) == flight_pair(&page->flight[f]))
+			return true;
+	return false;
+}
+
+static bool has_after(const struct page *page, uint32_t f)
+{
+	for (uint32_t i = f + 1; i < page->flights; i++)
+		if (flight_pair(&page->flight[i]) == flight_pair(&page->flight[f]))
+			return true;
+	return false;
 }
 
 /* Deliveries and actions: what the protocol does by itself. Returns whether there was any. */
@@ -443,7 +493,8 @@ static bool expand_progress(struct walk *walk, const struct world *world)
 			struct flight flight = world->page[i].flight[f];
 			struct proto_event ev = {.type = PROTO_EV_MSG, .msg = flight.msg};
 
-			if (world->dead == flight.msg.from + 1) { /* what a dead node sent may be lost with it */
+			if (world->dead == flight.msg.from + 1 &&
+			    !has_after(&world->page[i], f)) { /* the last of what a dead node sent may be lost with it */
 				any = true;
 				next = *world;
 				take(&next.page[i], f);
@@ -451,11 +502,14 @@ static bool expand_progress(struct walk *walk, const struct world *world)
 			}
 			if (world->page[i].at[flight.to].todos)
 				continue;
+			if (walk->run->mutation != MUT_OVERTAKE && has_before(&world->page[i], f))
+				continue;
+			bool hints = flight.msg.type == PROTO_REQ_READ || flight.msg.type == PROTO_DONE;
 			any = true;
-			for (uint32_t hint = 0; hint <= (flight.msg.type == PROTO_REQ_READ); hint++) {
+			for (uint32_t hint = 0; hint <= hints; hint++) {
 				next = *world;
 				take(&next.page[i], f);
-				ev.untouched = hint;
+				ev.exclusive = hint;
 				if (proto_msg_for_dir(flight.msg.type))
 					dir_event(walk, &next, i, &ev);
 				else

@@ -62,6 +62,15 @@ static inline void dir_event(struct bench *b, enum proto_event_type type, node_t
 	b->verdict = proto_dir_step(&b->dir, &b->ctx, &ev, &b->out);
 }
 
+/* The home's cache has supplied `requester`, without anyone else to wait for. */
+static inline void dir_close(struct bench *b, node_t requester, uint32_t seq)
+{
+	struct proto_event ev = {.type = PROTO_EV_MSG};
+
+	ev.msg = (struct proto_msg){.type = PROTO_DONE, .epoch = EPOCH, .seq = seq, .from = b->ctx.home, .requester = requester};
+	b->verdict = proto_dir_step(&b->dir, &b->ctx, &ev, &b->out);
+}
+
 /* A page that the nodes of `set` share, idle. */
 static inline struct bench shared_by(uint64_t set)
 {

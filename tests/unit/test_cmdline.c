@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dsm/dsm.h"
 #include "tests/unit/capture.h"
 #include "vmm/cmdline.h"
 
@@ -135,9 +136,22 @@ END_TEST
 START_TEST(help_names_every_option_of_run)
 {
 	static const char *const options[] = {
-		"--node",         "--kernel",    "--initrd", "--append",     "--config",
-		"--key",          "--shards",    "--bind",   "--serial",     "--no-guest-defaults",
-		"--triple-fault", "--no-reboot", "--stats",  "--stats-json", "--ready-timeout",
+		"--node",
+		"--kernel",
+		"--initrd",
+		"--append",
+		"--config",
+		"--key",
+		"--shards",
+		"--without",
+		"--bind",
+		"--serial",
+		"--no-guest-defaults",
+		"--triple-fault",
+		"--no-reboot",
+		"--stats",
+		"--stats-json",
+		"--ready-timeout",
 		"--quiet",
 	};
 	char *text = NULL;
@@ -192,7 +206,8 @@ START_TEST(run_takes_every_option)
 {
 	ck_assert_int_eq(
 		parse("run --node local,cpus=2,mem=512M --node=host2:7700,cpus=1,mem=1G --kernel k --initrd i --append quiet"
-		      " --key f --shards 2 --bind 10.0.0.1 --serial file:s --no-guest-defaults --triple-fault reboot --no-reboot"
+		      " --key f --shards 2 --without damping,migration --bind 10.0.0.1 --serial file:s --no-guest-defaults "
+		      "--triple-fault reboot --no-reboot"
 		      " --stats --stats-json j --ready-timeout 5 --quiet"),
 		0);
 	ck_assert_uint_eq(cl.config.nodes, 2);
@@ -201,6 +216,7 @@ START_TEST(run_takes_every_option)
 	ck_assert_str_eq(cl.config.append, "quiet");
 	ck_assert_str_eq(cl.config.key_file, "f");
 	ck_assert_uint_eq(cl.config.shards, 2);
+	ck_assert_uint_eq(cl.config.without, DSM_WITHOUT(DAMPING) | DSM_WITHOUT(MIGRATION));
 	ck_assert_str_eq(cl.config.bind, "10.0.0.1");
 	ck_assert_str_eq(cl.config.serial_path, "s");
 	ck_assert_int_eq(cl.config.triple_fault, TRIPLE_FAULT_REBOOT);
@@ -259,6 +275,8 @@ START_TEST(bad_values_are_refused_with_the_option_named)
 {
 	refuse(GOOD " --node local", "--node: 'local' lacks cpus=N");
 	refuse(GOOD " --shards 0", "--shards: '0' is not a number of shards");
+	refuse(GOOD " --without damping,speed", "--without: 'speed' is not an optimisation: give one of replicas, damping");
+	refuse(GOOD " --without damping,", "--without: '' is not an optimisation");
 	refuse(GOOD " --serial tty", "--serial: 'tty' is not a console");
 	refuse(GOOD " --triple-fault x", "--triple-fault: 'x' is not a choice");
 	refuse(GOOD " --ready-timeout x", "--ready-timeout: 'x' is not a time");

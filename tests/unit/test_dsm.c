@@ -75,7 +75,7 @@ static void tcp_pairs(unsigned nodes, int fds[NODES][NODES])
 
 static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, uint64_t s)
 {
-	struct loop_options options = {.seed = s, .max_delay_ns = 200 * NS_PER_US};
+	struct loop_options options = {.seed = s, .max_delay_ns = 200 * NS_PER_US, .fifo = true};
 	rpn_t first[NODES + 1];
 	int fds[SHARDS_MAX][NODES][NODES];
 
@@ -93,8 +93,7 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, 
 					    .node_first = first,
 					    .shards = shards,
 					    .lane = lane,
-					    .damping = s & 1,
-					    .replicas = true,
+					    .without = (s & 1 ? DSM_WITHOUT(DAMPING) : 0) | (s & 2 ? DSM_WITHOUT(MIGRATION) : 0),
 					    .sink = &c->sink};
 
 		for (unsigned l = 0; l < shards; l++) {

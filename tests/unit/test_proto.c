@@ -133,10 +133,10 @@ START_TEST(h1_read_of_a_shared_page_asks_the_home_first_then_the_next_sharer)
 }
 END_TEST
 
-START_TEST(h2_read_of_an_untouched_page_is_served_as_a_write)
+START_TEST(h2_read_of_an_owned_page_with_the_hint_is_served_as_a_write)
 {
 	struct bench b = bench_at(0);
-	struct proto_event ev = {.type = PROTO_EV_MSG, .untouched = true};
+	struct proto_event ev = {.type = PROTO_EV_MSG, .exclusive = true};
 
 	ev.msg = MSG(.type = PROTO_REQ_READ, .epoch = EPOCH, .from = 1, .requester = 1);
 	b.verdict = proto_dir_step(&b.dir, &b.ctx, &ev, &b.out);
@@ -146,15 +146,30 @@ START_TEST(h2_read_of_an_untouched_page_is_served_as_a_write)
 }
 END_TEST
 
-START_TEST(h2_hint_is_ignored_once_the_page_has_left_home)
+START_TEST(h2_hint_is_ignored_for_a_shared_page)
 {
-	struct bench b = bench_at(0);
-	struct proto_event ev = {.type = PROTO_EV_MSG, .untouched = true};
+	struct bench b = shared_by(BIT(2) | BIT(3));
+	struct proto_event ev = {.type = PROTO_EV_MSG, .exclusive = true};
 
-	b.dir.copyset = BIT(3);
 	ev.msg = MSG(.type = PROTO_REQ_READ, .epoch = EPOCH, .from = 1, .requester = 1);
 	b.verdict = proto_dir_step(&b.dir, &b.ctx, &ev, &b.out);
-	expect_send(&b, 0, PROTO_FWD_READ, BIT(3));
+	expect_send(&b, 0, PROTO_FWD_READ, BIT(2));
+}
+END_TEST
+
+START_TEST(h2_hint_with_a_done_is_for_the_next_reader)
+{
+	struct bench b = bench_at(0);
+	struct proto_event ev = {.type = PROTO_EV_MSG, .exclusive = true};
+
+	b.dir.copyset = BIT(3);
+	dir_send(&b, PROTO_REQ_WRITE, 1, 0);
+	dir_send(&b, PROTO_REQ_READ, 2, 0);
+	ev.msg = MSG(.type = PROTO_DONE, .epoch = EPOCH, .from = 1, .requester = 1, .seq = 1);
+	b.verdict = proto_dir_step(&b.dir, &b.ctx, &ev, &b.out);
+	expect(&b, PROTO_OK, 1);
+	expect_send(&b, 0, PROTO_FWD_WRITE, BIT(1));
+	ck_assert(b.dir.mode == PROTO_EXCL && b.dir.copyset == BIT(2));
 }
 END_TEST
 
@@ -164,9 +179,25 @@ START_TEST(h3_write_of_a_sharer_is_granted_and_the_others_invalidated)
 
 	dir_send(&b, PROTO_REQ_WRITE, 1, 0);
 	expect(&b, PROTO_OK, 2);
-	ck_assert_uint_eq(expect_send(&b, 0, PROTO_GRANT, BIT(1))->acks, 2);
-	ck_assert_uint_eq(expect_send(&b, 1, PROTO_INV, BIT(0) | BIT(2))->acks, 0);
+	ck_assert_uint_eq(expect_send(&b, 0, PROTO_FWD_GRANT, BIT(0))->acks, 1);
+	ck_assert_uint_eq(expect_send(&b, 1, PROTO_INV, BIT(2))->acks, 0);
 	ck_assert(b.dir.mode == PROTO_EXCL && b.dir.copyset == BIT(1) && b.dir.busy);
+	b = shared_by(BIT(1) | BIT(2));
+	dir_send(&b, PROTO_REQ_WRITE, 1, 0);
+	expect(&b, PROTO_OK, 2);
+	ck_assert_uint_eq(expect_send(&b, 0, PROTO_GRANT, BIT(1))->acks, 1);
+	expect_send(&b, 1, PROTO_INV, BIT(2));
+}
+END_TEST
+
+START_TEST(h14_write_of_the_last_sharer_is_over_with_its_grant)
+{
+	struct bench b = shared_by(BIT(2));
+
+	dir_send(&b, PROTO_REQ_WRITE, 2, 0);
+	expect(&b, PROTO_OK, 1);
+	ck_assert_uint_eq(expect_send(&b, 0, PROTO_GRANT, BIT(2))->acks, 0);
+	ck_assert(b.dir.mode == PROTO_EXCL && proto_dir_idle(&b.dir) && !b.dir.involved && !b.dir.requester);
 }
 END_TEST
 
@@ -220,17 +251,16 @@ START_TEST(h6_request_while_busy_waits)
 }
 END_TEST
 
-START_TEST(h6_requesters_next_write_may_overtake_its_done)
+START_TEST(h6_requesters_next_write_may_overtake_the_end_of_its_read)
 {
 	struct bench b = bench_at(0);
 
 	dir_send(&b, PROTO_REQ_READ, 1, 0);
 	dir_send(&b, PROTO_REQ_WRITE, 1, 0);
 	expect(&b, PROTO_OK, 0);
-	dir_send(&b, PROTO_DONE, 1, 1);
-	expect(&b, PROTO_OK, 2);
-	ck_assert_uint_eq(expect_send(&b, 0, PROTO_GRANT, BIT(1))->acks, 1);
-	expect_send(&b, 1, PROTO_INV, BIT(0));
+	dir_close(&b, 1, 1);
+	expect(&b, PROTO_OK, 1);
+	ck_assert_uint_eq(expect_send(&b, 0, PROTO_FWD_GRANT, BIT(0))->acks, 0);
 }
 END_TEST
 
@@ -261,8 +291,21 @@ START_TEST(h8_done_ends_the_transaction)
 {
 	struct bench b = bench_at(0);
 
+	b.dir.copyset = BIT(2);
 	dir_send(&b, PROTO_REQ_WRITE, 1, 0);
 	dir_send(&b, PROTO_DONE, 1, 1);
+	expect(&b, PROTO_OK, 0);
+	ck_assert(proto_dir_idle(&b.dir) && b.dir.copyset == BIT(1) && !b.dir.involved && !b.dir.requester);
+}
+END_TEST
+
+START_TEST(h8_what_the_home_alone_supplies_its_own_cache_ends)
+{
+	struct bench b = bench_at(0);
+
+	dir_send(&b, PROTO_REQ_WRITE, 1, 0);
+	EXPECT_FAULT(b, dir_send(&b, PROTO_DONE, 1, 1)); /* not the requester's to say */
+	dir_close(&b, 1, 1);
 	expect(&b, PROTO_OK, 0);
 	ck_assert(proto_dir_idle(&b.dir) && b.dir.copyset == BIT(1) && !b.dir.involved && !b.dir.requester);
 }
@@ -275,7 +318,7 @@ START_TEST(h9_waiters_are_served_round_robin_from_the_last)
 	dir_send(&b, PROTO_REQ_WRITE, 2, 0);
 	dir_send(&b, PROTO_REQ_WRITE, 1, 0);
 	dir_send(&b, PROTO_REQ_READ, 3, 0);
-	dir_send(&b, PROTO_DONE, 2, 1);
+	dir_close(&b, 2, 1);
 	ck_assert_uint_eq(expect_send(&b, 0, PROTO_FWD_READ, BIT(2))->requester, 3);
 	dir_send(&b, PROTO_REQ_WRITE, 2, 0); /* came last, is served last */
 	dir_send(&b, PROTO_DONE, 3, 2);
@@ -328,7 +371,7 @@ START_TEST(h11_loss_of_a_waiter_is_survived)
 	dir_send(&b, PROTO_REQ_READ, 2, 0);
 	dir_event(&b, PROTO_EV_PEER_LOST, 2);
 	expect(&b, PROTO_OK, 0);
-	dir_send(&b, PROTO_DONE, 1, 1);
+	dir_close(&b, 1, 1);
 	expect(&b, PROTO_OK, 0);
 	ck_assert(proto_dir_idle(&b.dir) && !b.dir.wait_read);
 }
@@ -419,17 +462,19 @@ int main(void)
 		m4_message_for_the_other_machine_is_a_peer_fault,
 		h1_read_of_an_owned_page_is_forwarded_and_shares_it,
 		h1_read_of_a_shared_page_asks_the_home_first_then_the_next_sharer,
-		h2_read_of_an_untouched_page_is_served_as_a_write,
-		h2_hint_is_ignored_once_the_page_has_left_home,
+		h2_read_of_an_owned_page_with_the_hint_is_served_as_a_write,
+		h2_hint_is_ignored_for_a_shared_page,
+		h2_hint_with_a_done_is_for_the_next_reader,
 		h3_write_of_a_sharer_is_granted_and_the_others_invalidated,
 		h4_write_of_a_stranger_takes_the_page_from_one_holder_and_invalidates_the_others,
 		h4_64_nodes_need_no_more_actions_than_two,
 		h5_request_for_a_lost_page_is_told_so,
 		h6_request_while_busy_waits,
-		h6_requesters_next_write_may_overtake_its_done,
+		h6_requesters_next_write_may_overtake_the_end_of_its_read,
 		h7_asking_twice_is_a_peer_fault,
 		h7_asking_for_what_one_has_is_a_peer_fault,
 		h8_done_ends_the_transaction,
+		h8_what_the_home_alone_supplies_its_own_cache_ends,
 		h9_waiters_are_served_round_robin_from_the_last,
 		h10_done_of_an_old_transaction_is_dropped,
 		h10_done_of_someone_else_is_a_peer_fault,
@@ -438,6 +483,7 @@ int main(void)
 		h12_loss_of_the_owner_loses_the_page,
 		h12_loss_of_an_involved_node_is_told_to_requester_and_waiters,
 		h13_timeout_tells_whether_a_transaction_runs,
+		h14_write_of_the_last_sharer_is_over_with_its_grant,
 		packed_directory_comes_back,
 		packed_cache_comes_back,
 	};

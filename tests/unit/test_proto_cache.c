@@ -327,6 +327,49 @@ START_TEST(c21_loss_of_another_node_is_the_homes_to_judge)
 }
 END_TEST
 
+START_TEST(c22_homes_copy_is_dropped_for_the_grant_that_it_passes_on)
+{
+	struct bench b = cache_with(0, PROTO_READ, PROTO_NONE);
+
+	cache_send(&b, MSG(.type = PROTO_FWD_GRANT, .seq = 4, .acks = 1, .from = 0, .requester = 3));
+	expect(&b, PROTO_OK, 2);
+	expect_action(&b, 0, PROTO_UNMAP);
+	ck_assert_uint_eq(expect_send(&b, 1, PROTO_GRANT, BIT(3))->acks, 1);
+	ck_assert_uint_eq(b.cache.right, PROTO_NONE);
+	b = cache_with(0, PROTO_READ, PROTO_NONE);
+	cache_send(&b, MSG(.type = PROTO_FWD_GRANT, .seq = 4, .from = 0, .requester = 3));
+	expect(&b, PROTO_OK, 3);
+	ck_assert_uint_eq(expect_send(&b, 2, PROTO_DONE, BIT(0))->requester, 3);
+}
+END_TEST
+
+START_TEST(c23_home_closes_what_it_alone_supplies)
+{
+	struct bench b = cache_with(0, PROTO_WRITE, PROTO_NONE);
+
+	cache_send(&b, FROM_HOME(PROTO_FWD_READ, 4, 3));
+	expect(&b, PROTO_OK, 4); /* PROTECT, LOAD, DATA */
+	ck_assert_uint_eq(expect_send(&b, 3, PROTO_DONE, BIT(0))->seq, 4);
+	b = cache_with(0, PROTO_READ, PROTO_NONE);
+	cache_send(&b, MSG(.type = PROTO_FWD_WRITE, .seq = 4, .acks = 1, .from = 0, .requester = 3));
+	expect(&b, PROTO_OK, 3); /* LOAD, UNMAP, DATA: the requester knows when the last ACK is there */
+}
+END_TEST
+
+START_TEST(c23_requester_does_not_close_what_the_home_has_closed)
+{
+	struct bench read = cache_with(1, PROTO_NONE, PROTO_READ), write = cache_with(1, PROTO_READ, PROTO_WRITE);
+
+	cache_send(&read, MSG(.type = PROTO_DATA, .flags = PROTO_ZERO, .right = PROTO_READ, .seq = 9, .from = 0, .requester = 1));
+	expect(&read, PROTO_OK, 1);
+	expect_action(&read, 0, PROTO_INSTALL);
+	cache_send(&write, GRANT(0));
+	expect(&write, PROTO_OK, 1);
+	expect_action(&write, 0, PROTO_UPGRADE);
+	ck_assert(proto_cache_idle(&read.cache) && proto_cache_idle(&write.cache) && write.cache.right == PROTO_WRITE);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *rows[] = {
@@ -354,6 +397,9 @@ int main(void)
 		c19_late_answers_for_a_lost_page_are_dropped,
 		c20_timeout_tells_whether_a_request_is_pending,
 		c21_loss_of_another_node_is_the_homes_to_judge,
+		c22_homes_copy_is_dropped_for_the_grant_that_it_passes_on,
+		c23_home_closes_what_it_alone_supplies,
+		c23_requester_does_not_close_what_the_home_has_closed,
 	};
 
 	return bench_run("proto cache", rows, ARRAY_SIZE(rows), NULL);
