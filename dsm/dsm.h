@@ -27,7 +27,8 @@
 #define DSM_OPTIMISATIONS(X)                                                                            \
 	X(REPLICAS, "replicas", "page tables that go round are lent to all nodes; only with one shard") \
 	X(DAMPING, "damping", "a page that several nodes want is kept for a moment")                    \
-	X(MIGRATION, "migration", "who reads a page that migrates gets it writable at once")
+	X(MIGRATION, "migration", "who reads a page that migrates gets it writable at once")            \
+	X(AHEAD, "ahead", "pages that a stream of faults will want are asked for ahead")
 
 enum dsm_optimisation {
 #define BIT(id, name, text) DSM_BIT_##id,

@@ -17,6 +17,29 @@
 
 /* ---- events in ---- */
 
+/* What a stream of faults will want next goes out with what it wants now. */
+static void look_ahead(struct shard *shard, rpn_t page, bool write)
+{
+	struct dsm *dsm = shard->dsm;
+	struct stream_ahead ahead = stream_fault(&shard->streams, page, write);
+
+	shard_count(&shard->stats.ahead_used, ahead.used);
+	shard_count(&shard->stats.ahead_wasted, ahead.wasted);
+	for (uint32_t i = 0; i < ahead.n && !shard->failed; i++) {
+		struct proto_event ev = {.type = write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
+		struct work work = {.page = ahead.first + (rpn_t)(ahead.stride * (int64_t)i), .ahead = true};
+
+		if (work.page >= dsm->node_first[dsm->config.nodes] || view_shard(dsm->view, work.page) != shard->index)
+			break; /* also below 0, as a page is unsigned */
+		if (!steps_lacks(shard, work.page, write))
+			continue;
+		if (shard->pending_tab.used > SHARD_PENDING / 2)
+			break;
+		shard_count(&shard->stats.ahead, 1);
+		steps_settle(shard, steps_cache(shard, &ev, &work));
+	}
+}
+
 static void on_fault(struct shard *shard, const struct view_fault *fault)
 {
 	struct proto_event ev = {.type = fault->write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
@@ -25,7 +48,10 @@ static void on_fault(struct shard *shard, const struct view_fault *fault)
 	shard_count(fault->protected_page ? &shard->stats.faults_upgrade
 					  : (fault->write ? &shard->stats.faults_write : &shard->stats.faults_read),
 		    1);
+	bool asks = steps_lacks(shard, fault->page, fault->write);
 	steps_settle(shard, steps_cache(shard, &ev, &work));
+	if (asks && dsm_with(shard->dsm, DSM_WITHOUT(AHEAD)))
+		look_ahead(shard, fault->page, fault->write);
 }
 
 static void on_replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
@@ -124,19 +150,25 @@ static void check_ages(struct shard *shard, uint64_t now)
 	}
 }
 
-static bool serve(struct shard *shard)
+static bool serve_faults(struct shard *shard)
 {
-	struct view_fault fault;
-	bool any = false;
+	struct view_fault fault[VIEW_FAULTS];
+	unsigned n = view_faults(shard->dsm->view, shard->index, fault);
 
-	while (!shard->failed && view_next_fault(shard->dsm->view, shard->index, &fault) == 0) {
-		on_fault(shard, &fault);
-		any = true;
-	}
+	for (unsigned i = 0; i < n && !shard->failed; i++)
+		on_fault(shard, &fault[i]);
+	net_flush(shard->lane);
+	return n > 0;
+}
+
+static bool serve_messages(struct shard *shard)
+{
 	int rc = shard->failed ? 0 : net_poll(shard->lane, &shard->sink);
+
 	if (rc < 0)
 		shard_fail(shard, "the connections to the other nodes cannot be read");
-	return any || rc > 0;
+	net_flush(shard->lane);
+	return rc > 0;
 }
 
 static void *shard_main(void *arg)
@@ -151,6 +183,7 @@ static void *shard_main(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	while (!stop) {
 		uint64_t due = steps_release_held(shard);
+		net_flush(shard->lane);
 		uint64_t now = clock_ns();
 		uint64_t sleep_ns = now - last_work < shard->dsm->config.poll_ns ? 0 : 250 * NS_PER_MS;
 
@@ -159,8 +192,12 @@ static void *shard_main(void *arg)
 		struct timespec ts = {.tv_nsec = (long)sleep_ns};
 		int n = epoll_pwait2(shard->epoll_fd, ev, ARRAY_SIZE(ev), &ts, NULL);
 
+		bool faults = false, messages = false;
+
 		for (int i = 0; i < n; i++) {
 			stop |= ev[i].data.fd == shard->stop_fd;
+			faults |= ev[i].data.fd == view_fd(shard->dsm->view, shard->index);
+			messages |= ev[i].data.fd == net_fd(shard->lane);
 			if (ev[i].data.fd == shard->replicas.wake_fd && !shard->failed)
 				steps_settle(shard, replica_wake(shard));
 		}
@@ -168,7 +205,9 @@ static void *shard_main(void *arg)
 			usleep(10000);
 			continue;
 		}
-		if (n > 0 && serve(shard))
+		if (messages && serve_messages(shard))
+			last_work = clock_ns();
+		if (faults && serve_faults(shard))
 			last_work = clock_ns();
 		if (!shard->failed)
 			steps_settle(shard, replica_look(shard, now));

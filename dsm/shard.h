@@ -16,6 +16,7 @@
 #include "dsm/pagetab.h"
 #include "dsm/proto.h"
 #include "dsm/replica.h"
+#include "dsm/stream.h"
 
 #define SHARD_PENDING  1024u /* faults of this node under way; its threads that can fault are fewer */
 #define SHARD_BUSY     4096u /* pages homed here in transactions */
@@ -47,6 +48,7 @@ struct shard_pending {
 	uint64_t since_ns;
 	uint32_t recall_gen; /* a RECALL that came before its LEND; 0: none */
 	bool write;
+	bool ahead; /* no thread waits for it, as far as we know */
 };
 
 struct shard_busy {
@@ -84,6 +86,7 @@ struct shard {
 	struct shard_self self[SHARD_LOOPBACK]; /* messages to this node itself, in order */
 	uint32_t self_first, self_count;
 	struct damping damping;
+	struct streams streams;
 	struct shard_held held[SHARD_HELD];
 	uint32_t held_count;
 	uint8_t *loaded; /* one page: between LOAD and SEND */

@@ -21,6 +21,10 @@
 	X(faults_local, "faults settled here")                \
 	X(requests, "requests to a home")                     \
 	X(served, "requests served as home")                  \
+	X(ahead, "pages asked for ahead of a fault")          \
+	X(ahead_used, "of them in windows that were used")    \
+	X(ahead_wasted, "of them in windows that were not")   \
+	X(ahead_late, "of them still under way at the fault") \
 	X(pages_in, "pages received")                         \
 	X(pages_in_zero, "zero pages received, without data") \
 	X(pages_out, "pages sent")                            \

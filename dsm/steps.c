@@ -99,7 +99,8 @@ void shard_post_now(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 {
 	shard_count(&shard->stats.messages_out, 1);
 	shard_count(&shard->stats.bytes_out, WIRE_HDR_BYTES + hdr->len);
-	net_post(shard->lane, to, hdr, payload);
+	if (net_queue(shard->lane, to, hdr, payload))
+		return; /* the lane tells it by sink->lost */
 }
 
 void shard_post(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload)
@@ -221,6 +222,8 @@ static void finished(struct shard *shard, rpn_t page, const struct shard_pending
 	unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
 
 	damping_gained(&shard->damping, page, now, ns);
+	if (p->ahead)
+		return;
 	shard_count(&(p->write ? shard->stats.write_ns : shard->stats.read_ns)[MIN(bucket, DSM_HISTOGRAM - 1u)], 1);
 }
 
@@ -237,6 +240,11 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 		cache = &shard->pending[slot].cache;
 	else
 		proto_cache_unpack(dsm->cache[work->page], &idle);
+	if (slot != PAGETAB_NONE && shard->pending[slot].ahead && ev->type != PROTO_EV_MSG) {
+		shard->pending[slot].ahead = false;
+		shard->pending[slot].since_ns = clock_ns();
+		shard_count(&shard->stats.ahead_late, 1);
+	}
 	enum proto_verdict verdict = proto_cache_step(cache, &ctx, ev, &actions);
 	if (slot == PAGETAB_NONE && !proto_cache_idle(cache)) {
 		slot = pagetab_add(&shard->pending_tab, work->page);
@@ -248,6 +256,7 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 			.cache = idle,
 			.since_ns = clock_ns(),
 			.write = ev->type == PROTO_EV_FAULT_WRITE,
+			.ahead = work->ahead,
 		};
 	}
 	int rc = execute(shard, &actions, work);
@@ -261,6 +270,19 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 	if (!rc && ev->type == PROTO_EV_MSG)
 		rc = verdict_of(shard, &ev->msg, verdict, work->page);
 	return rc;
+}
+
+bool steps_lacks(const struct shard *shard, rpn_t page, bool write)
+{
+	const struct dsm *dsm = shard->dsm;
+	rpn_t first = dsm->node_first[dsm->config.self];
+	struct proto_cache cache;
+
+	if (page >= first && page < dsm->node_first[dsm->config.self + 1] && !dsm->split[(page - first) / BLOCK_PAGES])
+		return false;
+	proto_cache_unpack(dsm->cache[page], &cache);
+	return cache.right < (write ? PROTO_WRITE : PROTO_READ) && !cache.lost &&
+	       pagetab_find(&shard->pending_tab, page) == PAGETAB_NONE;
 }
 
 /* The first request from another node for a page of a private block makes the block shared. */

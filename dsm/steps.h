@@ -14,9 +14,12 @@ struct work {
 	rpn_t page;
 	const uint8_t *payload; /* DATA with bytes, or NULL */
 	bool protected_page;    /* fault: it met a protection */
+	bool ahead;             /* fault: nobody waits, it is to come */
 };
 
 CHECKED int steps_cache(struct shard *shard, const struct proto_event *ev, const struct work *work);
+/* Whether a page would have to be asked for, and is not yet. */
+bool steps_lacks(const struct shard *shard, rpn_t page, bool write);
 CHECKED int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work);
 /* Takes a message that asks this node to give a page up; true if it waits a moment now (damping.h). */
 bool steps_hold(struct shard *shard, rpn_t page, const struct proto_msg *msg);

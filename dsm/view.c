@@ -407,24 +407,22 @@ int view_wake(struct view *view, rpn_t page)
 	return ioctl(view->uffd[view_shard(view, page)], UFFDIO_WAKE, &range) < 0 ? fault_error("waking", page, errno) : 0;
 }
 
-int view_next_fault(struct view *view, unsigned shard, struct view_fault *fault)
+unsigned view_faults(struct view *view, unsigned shard, struct view_fault fault[VIEW_FAULTS])
 {
-	struct uffd_msg msg;
+	struct uffd_msg msg[VIEW_FAULTS];
+	ssize_t bytes =
+		read(view->uffd[shard], msg, sizeof(msg)); /* EAGAIN, EINTR: none now, or the next epoll_wait says so again */
+	unsigned n = 0;
 
-	for (;;) {
-		ssize_t n = read(view->uffd[shard], &msg, sizeof(msg));
-
-		if (n < 0)
-			return errno == EINTR ? -EAGAIN : -errno;
-		if (n != sizeof(msg))
-			return -EIO;
-		if (msg.event != UFFD_EVENT_PAGEFAULT)
+	for (size_t i = 0; bytes > 0 && i < (size_t)bytes / sizeof(msg[0]); i++) {
+		if (msg[i].event != UFFD_EVENT_PAGEFAULT)
 			continue;
-		fault->page = (msg.arg.pagefault.address - (uint64_t)(uintptr_t)view->guest) >> PAGE_SHIFT;
-		fault->protected_page = msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP;
-		fault->write = fault->protected_page || (msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE);
-		return 0;
+		fault[n].page = (msg[i].arg.pagefault.address - (uint64_t)(uintptr_t)view->guest) >> PAGE_SHIFT;
+		fault[n].protected_page = msg[i].arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP;
+		fault[n].write = fault[n].protected_page || (msg[i].arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE);
+		n++;
 	}
+	return n;
 }
 
 int view_reset(struct view *view)

@@ -67,8 +67,9 @@ CHECKED int view_unprotect(struct view *view, rpn_t page); /* READ -> WRITE, wak
 CHECKED int view_drop(struct view *view, rpn_t page);      /* -> NONE: returns when no vCPU can read any more */
 CHECKED int view_wake(struct view *view, rpn_t page);      /* who waits tries again */
 
-/* Next fault of a shard. -EAGAIN: none now. */
-CHECKED int view_next_fault(struct view *view, unsigned shard, struct view_fault *fault);
+/* The faults of a shard that are there now, at most VIEW_FAULTS: how many. */
+#define VIEW_FAULTS 16u
+unsigned view_faults(struct view *view, unsigned shard, struct view_fault fault[VIEW_FAULTS]);
 
 /* Everything back to a hole, nothing registered. No vCPU may run. */
 CHECKED int view_reset(struct view *view);

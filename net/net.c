@@ -11,6 +11,21 @@ int net_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const
 	return lane->ops->send(lane, to, hdr, payload);
 }
 
+int net_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	if (!lane->ops->queue)
+		return net_send(lane, to, hdr, payload);
+	assert(to < lane->nodes && to != lane->self);
+	assert(wire_hdr_check(hdr, wire_lane_kind(lane->lane)) == 0);
+	return lane->ops->queue(lane, to, hdr, payload);
+}
+
+void net_flush(struct net_lane *lane)
+{
+	if (lane->ops->flush)
+		lane->ops->flush(lane);
+}
+
 int net_poll(struct net_lane *lane, struct net_sink *sink)
 {
 	return lane->ops->poll(lane, sink);

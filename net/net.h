@@ -31,6 +31,9 @@ struct net_sink {
 struct net_ops {
 	const char *name; /* "tcp" */
 	int (*send)(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload);
+	/* Optional, both or neither: net_queue, net_flush. */
+	int (*queue)(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload);
+	void (*flush)(struct net_lane *lane);
 	int (*poll)(struct net_lane *lane, struct net_sink *sink);
 	int (*fd)(struct net_lane *lane);
 	void (*free)(struct net_lane *lane);
@@ -57,6 +60,12 @@ static inline void net_post(struct net_lane *lane, node_t to, const struct wire_
 	if (net_send(lane, to, hdr, payload))
 		return;
 }
+
+/* net_send, but the message may wait for net_flush, so that many cost one call of the kernel. For the thread that polls the
+ * lane; in order with net_send. */
+CHECKED int net_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload);
+/* What net_queue kept goes out. */
+void net_flush(struct net_lane *lane);
 
 /* Handles what is there now, does not block: calls sink->recv and sink->lost, sends what was queued.
  * Returns how many messages and losses it handled, or -errno if this host failed. */

@@ -30,6 +30,7 @@
 #define READS_A_POLL  8                   /* of one peer, so that it cannot keep the others waiting */
 #define DIRECT_PEERS  2                   /* up to so many sockets are read without asking epoll first */
 #define EVENTS_A_POLL 64
+#define KEPT_BYTES    ((size_t)32 << 10) /* of a peer: more does not wait for net_flush */
 
 static_assert(IN_BYTES >= WIRE_HDR_BYTES + WIRE_PAYLOAD_MAX, "a message must fit the input buffer");
 static_assert(TCP_OUT_BYTES >= WIRE_HDR_BYTES + WIRE_PAYLOAD_MAX, "a message must fit the empty ring");
@@ -51,6 +52,7 @@ struct tcp_lane {
 	bool shared_sender;
 	int epoll;
 	node_t connected; /* peers with fd >= 0; the polling thread's */
+	uint64_t kept;    /* peers whose ring has messages of net_queue; the polling thread's */
 	pthread_mutex_t mutex;
 	struct peer peer[]; /* lane.nodes */
 };
@@ -181,6 +183,7 @@ static int tcp_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr
 	return err;
 }
 
+/* What the socket takes of the ring; EPOLLOUT is on afterwards if it did not take all, and off if it did. */
 static void flush(struct tcp_lane *t, struct peer *p)
 {
 	struct iovec piece[2];
@@ -192,13 +195,52 @@ static void flush(struct tcp_lane *t, struct peer *p)
 		if (sent > 0)
 			ring_take(&p->out, (size_t)sent);
 	}
-	if (!is_broken(p) && p->out.used == 0) {
-		int err = watch_locked(t, p, EPOLL_CTL_MOD, false);
+	bool rest = p->out.used != 0;
+	if (!is_broken(p) && rest != atomic_load_explicit(&p->queued, memory_order_relaxed)) {
+		int err = watch_locked(t, p, EPOLL_CTL_MOD, rest);
 
 		if (err)
 			break_by_errno_locked(p, -err);
 	}
 	unlock(t);
+}
+
+static void tcp_flush(struct net_lane *lane)
+{
+	struct tcp_lane *t = container_of(lane, struct tcp_lane, lane);
+
+	for (; t->kept; t->kept &= t->kept - 1) {
+		struct peer *p = &t->peer[__builtin_ctzll(t->kept)];
+
+		if (p->fd >= 0 && !is_broken(p))
+			flush(t, p);
+	}
+}
+
+static int tcp_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	struct tcp_lane *t = container_of(lane, struct tcp_lane, lane);
+	struct peer *p = &t->peer[to];
+	uint8_t head[WIRE_HDR_BYTES];
+	size_t total = sizeof(head) + hdr->len;
+
+	if (p->fd < 0 || is_broken(p))
+		return -ENOTCONN;
+	lock(t);
+	bool fits = ring_room(&p->out) >= total;
+	if (fits) {
+		wire_hdr_encode(hdr, head);
+		ring_put(&p->out, head, sizeof(head));
+		ring_put(&p->out, payload, hdr->len);
+	}
+	bool many = p->out.used > KEPT_BYTES;
+	unlock(t);
+	if (!fits)
+		return tcp_send(lane, to, hdr, payload); /* which says why not */
+	t->kept |= (uint64_t)1 << to;
+	if (many)
+		flush(t, p);
+	return is_broken(p) ? -ENOTCONN : 0;
 }
 
 /* Hands over every whole message in the input buffer and keeps the rest. Returns how many. */
@@ -344,6 +386,8 @@ static void tcp_free(struct net_lane *lane)
 static const struct net_ops tcp_ops = {
 	.name = "tcp",
 	.send = tcp_send,
+	.queue = tcp_queue,
+	.flush = tcp_flush,
 	.poll = tcp_poll,
 	.fd = tcp_fd,
 	.free = tcp_free,

@@ -73,7 +73,7 @@ static const char run[] =
 	"                         local, otherwise the address from which this host reaches the first remote node\n"
 	"  --shards N             threads a node that serve memory of other nodes, 1 (default) to 16\n"
 	"  --without NAME,NAME    switch optimisations of the shared memory off, to see what they are worth:\n"
-	"                         replicas, damping, migration (see the manual page)\n"
+	"                         replicas, damping, migration, ahead (see the manual page)\n"
 	"  --ready-timeout SEC    how long all nodes may take to join, 30 by default\n"
 	"\n"
 	"Output:\n"
