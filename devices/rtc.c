@@ -365,7 +365,7 @@ static void rtc_reset(struct device *dev)
 	struct rtc *rtc = container_of(dev, struct rtc, device);
 
 	pthread_mutex_lock(&rtc->lock);
-	rtc->cmos[REG_B] &= (uint8_t) ~(B_PIE | B_AIE | B_UIE | B_SQWE);
+	rtc->cmos[REG_B] &= 0xff & ~(B_PIE | B_AIE | B_UIE | B_SQWE);
 	flags_update_locked(rtc);
 	rtc->cmos[REG_C] = 0;
 	flags_update_locked(rtc);

@@ -180,8 +180,11 @@ void ipi_route_ack(struct vcpus *vcpus, uint32_t seq)
 		struct vcpu *vcpu = &vcpus->vcpu[i];
 
 		pthread_mutex_lock(&vcpu->lock);
-		if (vcpu->route_waiting && vcpu->route_seq == seq && vcpu->route_acks && --vcpu->route_acks == 0)
-			pthread_cond_broadcast(&vcpu->cond);
+		if (vcpu->route_waiting && vcpu->route_seq == seq && vcpu->route_acks) {
+			vcpu->route_acks--;
+			if (!vcpu->route_acks)
+				pthread_cond_broadcast(&vcpu->cond);
+		}
 		pthread_mutex_unlock(&vcpu->lock);
 	}
 }

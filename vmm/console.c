@@ -187,7 +187,8 @@ static void *reader_main(void *arg)
 			if (byte >= 0)
 				pass[n++] = (uint8_t)byte;
 		}
-		give(c, pass, n);
+		if (n)
+			give(c, pass, n);
 	}
 }
 

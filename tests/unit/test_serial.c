@@ -95,13 +95,13 @@ START_TEST(linux_autoconfig_finds_a_16550a)
 
 	/* autoconfig(): IER holds 4 bits. */
 	out(IER, 0);
-	ck_assert_uint_eq(in(IER)&0x0f, 0);
+	ck_assert_uint_eq(0x0f & in(IER), 0);
 	out(IER, 0x0f);
-	ck_assert_uint_eq(in(IER)&0x0f, 0x0f);
+	ck_assert_uint_eq(0x0f & in(IER), 0x0f);
 	out(IER, 0);
 	/* Loopback: OUT2 and RTS come back as DCD and CTS. */
 	out(MCR, 0x10 | 0x08 | 0x02);
-	ck_assert_uint_eq(in(MSR)&0xf0, 0x80 | 0x10);
+	ck_assert_uint_eq(0xf0 & in(MSR), 0x80 | 0x10);
 	out(MCR, 0);
 	/* No EFR at 0xbf, FIFOs work. */
 	out(LCR, 0xbf);
@@ -132,7 +132,7 @@ START_TEST(linux_autoconfig_finds_a_16550a)
 	out(LCR, 0);
 	/* ... and no UUE bit of an XScale. */
 	out(IER, 0x40);
-	ck_assert(!(in(IER)&0x40));
+	ck_assert(!(0x40 & in(IER)));
 }
 END_TEST
 
@@ -149,7 +149,7 @@ START_TEST(linux_size_fifo_counts_16)
 	out(LCR, 0x03);
 	for (unsigned i = 0; i < 256; i++)
 		out(DATA, i);
-	for (count = 0; in(LSR)&0x01 && count < 256; count++)
+	for (count = 0; 0x01 & in(LSR) && count < 256; count++)
 		ck_assert_uint_eq(in(DATA), count);
 	ck_assert_uint_eq(count, 16);
 	ck_assert_uint_eq(fix.out_n, 0);
@@ -171,8 +171,8 @@ START_TEST(linux_startup_finds_no_thre_and_no_txen_bug)
 	ck_assert(!(first & 1));
 	ck_assert(!(second & 1)); /* reasserted: no UART_BUG_THRE */
 	out(IER, 0x02);
-	ck_assert(in(LSR)&0x40);
-	ck_assert(!(in(IIR)&1)); /* no UART_BUG_TXEN */
+	ck_assert(0x40 & in(LSR));
+	ck_assert(!(1 & in(IIR))); /* no UART_BUG_TXEN */
 	out(IER, 0);
 	ck_assert(!fix.line);
 }
@@ -181,7 +181,7 @@ END_TEST
 START_TEST(written_bytes_come_out)
 {
 	for (const char *c = "Linux"; *c; c++) {
-		ck_assert_uint_eq(in(LSR)&0x60, 0x60);
+		ck_assert_uint_eq(0x60 & in(LSR), 0x60);
 		out(DATA, (unsigned)*c);
 	}
 	ck_assert_str_eq(fix.out, "Linux");
@@ -234,10 +234,10 @@ START_TEST(received_byte_interrupts_and_reading_ends_it)
 	out(IER, 0x01);
 	ck_assert_uint_eq(type("k"), 1);
 	ck_assert(fix.line);
-	ck_assert(in(LSR)&0x01);
+	ck_assert(0x01 & in(LSR));
 	ck_assert_uint_eq(in(DATA), 'k');
 	ck_assert(!fix.line);
-	ck_assert(!(in(LSR)&0x01));
+	ck_assert(!(0x01 & in(LSR)));
 	ck_assert_uint_eq(in(DATA), 0); /* nothing there */
 }
 END_TEST
@@ -334,7 +334,7 @@ START_TEST(input_waits_while_looped)
 {
 	out(MCR, 0x10);
 	type("x");
-	ck_assert(!(in(LSR)&0x01));
+	ck_assert(!(0x01 & in(LSR)));
 	out(MCR, 0x00);
 	ck_assert_uint_eq(in(DATA), 'x');
 }
@@ -371,7 +371,7 @@ START_TEST(clearing_the_fifo_drops_it)
 	out(DATA, 'a');
 	out(DATA, 'b');
 	out(FCR, 0x03);
-	ck_assert(!(in(LSR)&0x01));
+	ck_assert(!(0x01 & in(LSR)));
 }
 END_TEST
 
@@ -405,7 +405,7 @@ START_TEST(input_from_another_thread_keeps_its_order)
 	out(IER, 0x01);
 	ck_assert_int_eq(pthread_create(&thread, NULL, typist, fix.serial), 0);
 	for (unsigned got = 0; got < 20000;)
-		if (in(LSR)&0x01)
+		if (0x01 & in(LSR))
 			ck_assert_uint_eq(in(DATA), (uint8_t)got++);
 	pthread_join(thread, NULL);
 	ck_assert(!fix.line);

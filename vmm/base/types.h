@@ -36,8 +36,10 @@ typedef uint32_t vcpu_t; /* [0, VCPUS_MAX); also the vCPU's APIC id */
 #define NS_PER_MS  1000000ull
 #define NS_PER_SEC 1000000000ull
 
-/* container_of with the member's type checked. */
-#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member) + 0 * sizeof((ptr) == &((type *)0)->member)))
+/* container_of with the member's type checked. The versions of clang-format part over its minus. */
+/* clang-format off */
+#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member) + 0 * sizeof((ptr) == &((type *)0)->member)))
+/* clang-format on */
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b)     ((a) < (b) ? (a) : (b))
