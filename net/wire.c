@@ -53,6 +53,7 @@ static const struct rule {
 	[WIRE_PONG] = {"PONG", 0, 0, ANY, 0, WIRE_LANE_CONTROL},
 	[WIRE_STATS_REQ] = {"STATS_REQ", 0, 0, 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_STATS] = {"STATS", 0, WIRE_PAYLOAD_MAX, 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_ENTRY] = {"ENTRY", LEN(wire_entry), LEN(wire_entry), 0, 0, WIRE_LANE_CONTROL},
 };
 
 static const struct rule *rule_of(uint8_t type)
@@ -214,6 +215,19 @@ int wire_tsc_set_decode(const uint8_t *bytes, size_t len, struct wire_tsc_set *s
 	if (in.reserved || in.khz == 0)
 		return -EBADMSG;
 	*set = in;
+	return 0;
+}
+
+int wire_entry_decode(const uint8_t *bytes, size_t len, struct wire_entry *entry)
+{
+	struct wire_entry in;
+
+	if (len != sizeof(in))
+		return -EMSGSIZE;
+	memcpy(&in, bytes, sizeof(in));
+	if (in.mode > 1 || in.reserved)
+		return -EBADMSG;
+	*entry = in;
 	return 0;
 }
 

@@ -81,6 +81,7 @@ enum wire_type {
 	WIRE_PONG,       /* */
 	WIRE_STATS_REQ,  /* answered by WIRE_STATS with its seq */
 	WIRE_STATS,      /* little-endian u64 counters, whose meaning both ends know by WIRE_VERSION */
+	WIRE_ENTRY,      /* wire_entry: leader to the node of vCPU 0, before START, if it is not its own */
 };
 
 /* Flags; each type allows its own (the table). */
@@ -196,6 +197,14 @@ struct wire_tsc_set {
 	uint32_t reserved;
 };
 
+/* How vCPU 0 begins: boot.h, struct boot_entry. */
+struct wire_entry {
+	uint32_t mode; /* 0: long mode, 1: protected mode */
+	uint32_t reserved;
+	uint64_t rip, rsp, rax, rbx, rsi;
+	uint64_t gdt, cr3; /* guest physical */
+};
+
 enum wire_stop_reason {
 	WIRE_STOP_POWEROFF = 1, /* the guest powered off */
 	WIRE_STOP_DEBUG_EXIT,   /* the guest wrote to isa-debug-exit */
@@ -231,6 +240,7 @@ static_assert(offsetof(struct wire_machine, session) == 16 && offsetof(struct wi
 	      "wire_machine");
 static_assert(sizeof(struct wire_tsc) == 32, "wire_tsc");
 static_assert(sizeof(struct wire_tsc_set) == 16, "wire_tsc_set");
+static_assert(sizeof(struct wire_entry) == 64 && offsetof(struct wire_entry, rip) == 8, "wire_entry");
 static_assert(sizeof(struct wire_stop) == 208 && offsetof(struct wire_stop, text) == 8, "wire_stop");
 
 /* Writes the WIRE_HDR_BYTES of a header. */
@@ -262,6 +272,7 @@ CHECKED int wire_route_decode(const uint8_t *bytes, size_t len, struct wire_rout
 CHECKED int wire_io_decode(const uint8_t *bytes, size_t len, struct wire_io *io);
 CHECKED int wire_tsc_decode(const uint8_t *bytes, size_t len, struct wire_tsc *tsc);
 CHECKED int wire_tsc_set_decode(const uint8_t *bytes, size_t len, struct wire_tsc_set *set);
+CHECKED int wire_entry_decode(const uint8_t *bytes, size_t len, struct wire_entry *entry);
 CHECKED int wire_stop_decode(const uint8_t *bytes, size_t len, struct wire_stop *stop);
 /* These two leave the unused entries of *facts, *machine zero. -EPROTONOSUPPORT: another version. */
 CHECKED int wire_facts_decode(const uint8_t *bytes, size_t len, struct wire_facts *facts);

@@ -131,7 +131,7 @@ void vcpus_free(struct vcpus *vcpus);
 
 /* Power-on state for all; vCPU 0, if here, starts with these registers. All must be paused. -errno, logged. */
 CHECKED int vcpus_reset(struct vcpus *vcpus, const struct kvm_sregs *sregs, const struct kvm_regs *regs);
-/* The registers of a vCPU at power-on, to be filled in for vcpus_reset. */
+/* The registers of a vCPU at power-on, to be filled in for vcpus_reset. Only where vCPU 0 is. */
 void vcpus_power_on(const struct vcpus *vcpus, struct kvm_sregs *sregs, struct kvm_regs *regs);
 CHECKED int vcpus_set_tsc(struct vcpus *vcpus, const struct tsc *tsc);
 

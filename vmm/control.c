@@ -150,6 +150,20 @@ static void on_tsc_set(struct control *c, node_t from, const struct wire_hdr *hd
 	on_order(c, from, hdr, VM_ORDER_TSC);
 }
 
+static void on_entry(struct control *c, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	struct wire_entry entry;
+
+	if (wire_entry_decode(payload, hdr->len, &entry) || memmap_vcpu_node(&c->vm->config.map, 0) != c->vm->config.self) {
+		refuse(c, from, hdr);
+		return;
+	}
+	pthread_mutex_lock(&c->vm->lock);
+	c->vm->entry = entry;
+	pthread_mutex_unlock(&c->vm->lock);
+	on_order(c, from, hdr, VM_ORDER_ENTRY);
+}
+
 static void on_stop(struct control *c, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
 {
 	struct wire_stop stop;
@@ -238,6 +252,9 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 		break;
 	case WIRE_TSC_SET:
 		on_tsc_set(c, from, hdr, payload);
+		break;
+	case WIRE_ENTRY:
+		on_entry(c, from, hdr, payload);
 		break;
 	case WIRE_START:
 		on_order(c, from, hdr, VM_ORDER_START);

@@ -134,6 +134,25 @@ static void acknowledge(struct vm *vm, uint8_t type)
 	net_post(vm->config.lane[0], 0, &hdr, NULL);
 }
 
+static int enter(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	struct wire_entry told = vm->entry;
+	pthread_mutex_unlock(&vm->lock);
+	struct boot_entry entry = {
+		.mode = told.mode ? BOOT_PROT32 : BOOT_LONG64,
+		.rip = told.rip,
+		.rsp = told.rsp,
+		.rax = told.rax,
+		.rbx = told.rbx,
+		.rsi = told.rsi,
+		.gdt = told.gdt,
+		.cr3 = told.cr3,
+	};
+
+	return vm_enter(vm, &entry);
+}
+
 static void obey(struct vm *vm, unsigned orders)
 {
 	int rc = 0;
@@ -159,6 +178,8 @@ static void obey(struct vm *vm, unsigned orders)
 		if (!rc)
 			acknowledge(vm, WIRE_RESET_ACK);
 	}
+	if (!rc && (orders & VM_ORDER_ENTRY))
+		rc = enter(vm);
 	if (!rc && (orders & VM_ORDER_START))
 		vcpus_resume(vm->vcpus);
 	if (rc)
@@ -181,7 +202,7 @@ static void farewell(struct vm *vm)
 static int serve(struct vm *vm)
 {
 	struct wire_hdr ready = {.type = WIRE_MESH_READY};
-	unsigned wanted = VM_ORDER_PAUSE | VM_ORDER_RESET | VM_ORDER_START | VM_ORDER_TSC;
+	unsigned wanted = VM_ORDER_PAUSE | VM_ORDER_RESET | VM_ORDER_START | VM_ORDER_TSC | VM_ORDER_ENTRY;
 
 	net_post(vm->config.lane[0], 0, &ready, NULL);
 	for (;;) {

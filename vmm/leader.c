@@ -195,26 +195,43 @@ static bool set_clocks(struct leader *l)
 
 /* ---- the guest ---- */
 
+/* vCPU 0 of a machine whose node 0 gives no CPU is another's: it sets the registers. */
+static void send_entry(struct leader *l, node_t to, const struct boot_entry *entry)
+{
+	struct wire_entry msg = {
+		.mode = entry->mode == BOOT_PROT32,
+		.rip = entry->rip,
+		.rsp = entry->rsp,
+		.rax = entry->rax,
+		.rbx = entry->rbx,
+		.rsi = entry->rsi,
+		.gdt = entry->gdt,
+		.cr3 = entry->cr3,
+	};
+	struct wire_hdr hdr = {.type = WIRE_ENTRY, .len = sizeof(msg), .seq = ++l->seq};
+
+	net_post(l->vm->config.lane[0], to, &hdr, &msg);
+}
+
 static int load_guest(struct leader *l, bool say)
 {
 	struct vm *vm = l->vm;
 	struct acpi_config acpi = acpi_config_default();
 	struct boot_request request = {.kernel = l->kernel, .initrd = l->initrd, .cmdline = l->cmdline};
-	struct kvm_sregs sregs;
+	node_t first = memmap_vcpu_node(&vm->config.map, 0);
 	struct boot_entry entry;
-	struct kvm_regs regs;
 	int rc = acpi_build(&vm->config.map, &vm->mem, &acpi, &request.rsdp);
 
 	if (!rc)
 		rc = boot_load(&request, &vm->config.map, &vm->mem, &entry);
 	if (rc)
 		return rc;
-	vcpus_power_on(vm->vcpus, &sregs, &regs);
-	boot_regs(&entry, &sregs, &regs);
 	if (say && !l->config->quiet)
 		log_info("booting %s (%s) with %u vCPUs on %u nodes", l->config->kernel, entry.format, vm->config.map.vcpus,
 			 vm->config.map.nodes);
-	return vcpus_reset(vm->vcpus, &sregs, &regs);
+	if (first != vm->config.self)
+		send_entry(l, first, &entry);
+	return first == vm->config.self ? vm_enter(vm, &entry) : vcpus_reset(vm->vcpus, NULL, NULL);
 }
 
 static int start_guest(struct leader *l, bool first)

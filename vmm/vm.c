@@ -414,3 +414,13 @@ int vm_reset_local(struct vm *vm, uint16_t epoch)
 	}
 	return vcpus_reset(vm->vcpus, NULL, NULL);
 }
+
+int vm_enter(struct vm *vm, const struct boot_entry *entry)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+
+	vcpus_power_on(vm->vcpus, &sregs, &regs);
+	boot_regs(entry, &sregs, &regs);
+	return vcpus_reset(vm->vcpus, &sregs, &regs);
+}

@@ -6,6 +6,7 @@
  * drives the machine through its states from one thread, the driver:
  *
  *      built --START--> running --PAUSE--> paused --RESET--> built      (a guest reboot)
+ *        (the node of vCPU 0, unless it is the leader's own, gets ENTRY before each START)
  *                          |
  *                          +--STOP, whoever knows first--> stopped      (the end; the first reason counts)
  *
@@ -24,6 +25,7 @@
 #include "dsm/dsm.h"
 #include "net/net.h"
 #include "vcpu/vcpu.h"
+#include "vmm/boot.h"
 #include "vmm/console.h"
 #include "vmm/memmap.h"
 
@@ -41,6 +43,7 @@ enum vm_order {
 	VM_ORDER_TSC = 32,
 	VM_ORDER_ANSWER = 64, /* leader: an acknowledgement, a PONG or statistics came */
 	VM_ORDER_SIGNAL = 128,
+	VM_ORDER_ENTRY = 256, /* follower: vCPU 0 is here, and begins as told */
 };
 
 /* The leader's view of what the others have answered. */
@@ -95,6 +98,7 @@ struct vm {
 	uint16_t reset_epoch;        /* follower: the epoch of the RESET under way */
 	uint32_t order_seq;          /* follower: of the PAUSE or RESET under way */
 	struct wire_tsc_set tsc_set; /* follower */
+	struct wire_entry entry;     /* follower with vCPU 0 */
 	struct vm_answers answers;   /* leader */
 };
 
@@ -119,5 +123,8 @@ const char *vm_node_name(const struct vm *vm, node_t node, char *buf);
 
 /* Reset of this node's part, all nodes being paused: RAM zero, devices and vCPUs at power-on. -errno, logged. */
 CHECKED int vm_reset_local(struct vm *vm, uint16_t epoch);
+
+/* vCPU 0, which is this node's and paused, will begin thus; all vCPUs here are at power-on otherwise. -errno, logged. */
+CHECKED int vm_enter(struct vm *vm, const struct boot_entry *entry);
 
 #endif

@@ -71,6 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_io io;
 	struct wire_tsc tsc;
 	struct wire_tsc_set set;
+	struct wire_entry entry;
 	struct wire_stop stop;
 	uint64_t counters[8];
 	size_t n;
@@ -78,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	size--;
-	switch (*data++ % 10) {
+	switch (*data++ % 11) {
 	case 0:
 		header(data, size);
 		break;
@@ -116,6 +117,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 9:
 		if (wire_stats_decode(data, size, counters, 8, &n) == 0)
 			REQUIRE(n == size / 8);
+		break;
+	case 10:
+		if (wire_entry_decode(data, size, &entry) == 0)
+			REQUIRE(entry.mode <= 1 && memcmp(&entry, data, size) == 0);
 		break;
 	}
 	return 0;

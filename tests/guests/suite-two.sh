@@ -81,6 +81,36 @@ case_memory_only_node() {
 case_memory_only_node_all_ram() {
 	result memfill
 }
+# vCPU 0 is then another node's: it has to learn how it begins, at each boot.
+case_node_0_without_cpus() {
+	run 30 --node local,cpus=0,mem=64M --node local,cpus=1,mem=64M --kernel "$GUESTS/hello"
+	expect_out '^hello'
+	expect_err 'with 1 vCPUs on 2 nodes'
+	expect_code 0
+}
+case_node_0_without_cpus_pvh() {
+	run 30 --node local,cpus=0,mem=64M --node local,cpus=1,mem=64M --kernel "$GUESTS/hello-pvh"
+	expect_out '^hello'
+	expect_code 0
+}
+case_node_0_without_cpus_linux() {
+	linux 300 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,128M pangea.arg=node-cpus=0,2' \
+		--node local,cpus=0,mem=256M --node local,cpus=2,mem=128M
+	result topology
+	expect_code 0
+}
+case_node_0_without_cpus_reboot() {
+	start --node local,cpus=0,mem=64M --node local,cpus=1,mem=64M --kernel "$GUESTS/triple" --triple-fault reboot
+	local n=0
+	while [ "$(grep -c 'triple fault now' "$out")" -lt 3 ] && [ $n -lt 200 ]; do
+		sleep 0.1
+		n=$((n + 1))
+	done
+	[ "$(grep -c 'triple fault now' "$out")" -ge 3 ] || fail 'the guest was not started anew'
+	kill -TERM "$pid"
+	finish 5
+	expect_code 6
+}
 case_unequal_nodes() {
 	linux 240 'pangea.run=topology,expect-cpus=3,expect-nodes=2 pangea.arg=expect-mem=384M,128M pangea.arg=node-cpus=2,1' \
 		--node local,cpus=2,mem=384M --node local,cpus=1,mem=128M

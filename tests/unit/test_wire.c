@@ -61,7 +61,7 @@ START_TEST(every_type_is_named_and_on_one_lane_only)
 		ck_assert_int_eq(right != 0, strcmp(wire_type_name((uint8_t)type), "?") != 0);
 		known += right != 0;
 	}
-	ck_assert_int_eq(known, 9 + 4 + 6 + 16);
+	ck_assert_int_eq(known, 9 + 4 + 6 + 17);
 }
 END_TEST
 
@@ -95,7 +95,7 @@ END_TEST
 START_TEST(header_of_unknown_type_is_refused)
 {
 	struct wire_hdr out = {.seq = 7};
-	static const uint8_t types[] = {0, 14, 15, 22, 31, 48, 255};
+	static const uint8_t types[] = {0, 14, 15, 22, 31, WIRE_ENTRY + 1, 255};
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		struct wire_hdr hdr = header(types[i], 0, 0);
@@ -323,6 +323,21 @@ START_TEST(tsc_set_is_checked)
 }
 END_TEST
 
+START_TEST(entry_is_checked)
+{
+	struct wire_entry entry = {.mode = 1, .rip = 0x100000, .rbx = 0x6000}, back;
+
+	ck_assert_int_eq(wire_entry_decode((uint8_t *)&entry, sizeof(entry), &back), 0);
+	ck_assert_mem_eq(&back, &entry, sizeof(entry));
+	ck_assert_int_eq(wire_entry_decode((uint8_t *)&entry, sizeof(entry) - 1, &back), -EMSGSIZE);
+	entry.mode = 2;
+	ck_assert_int_eq(wire_entry_decode((uint8_t *)&entry, sizeof(entry), &back), -EBADMSG);
+	entry.mode = 0;
+	entry.reserved = 1;
+	ck_assert_int_eq(wire_entry_decode((uint8_t *)&entry, sizeof(entry), &back), -EBADMSG);
+}
+END_TEST
+
 static struct wire_facts good_facts(uint32_t n_cpuid)
 {
 	struct wire_facts facts = {.version = WIRE_VERSION,
@@ -467,6 +482,7 @@ int main(void)
 	tcase_add_test(tc, stop_carries_its_text_cut_and_printable);
 	tcase_add_test(tc, stop_with_text_that_would_harm_a_terminal_is_refused);
 	tcase_add_test(tc, tsc_set_is_checked);
+	tcase_add_test(tc, entry_is_checked);
 	tcase_add_test(tc, facts_come_back_as_sent);
 	tcase_add_test(tc, facts_whose_length_does_not_fit_their_count_are_refused);
 	tcase_add_test(tc, facts_of_another_version_are_told_apart);
