@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "vmm/suggest.h"
 
 /* Above any character, so that an unknown short option is told from a known long one. */
 enum option_id {
@@ -204,6 +205,25 @@ static const char *option_name(const struct option *options, int id)
 	return options->name ? options->name : "";
 }
 
+/* There is no such option: say so, and which may have been meant. */
+static void no_option(const struct command_def *def, const char *word)
+{
+	char name[SUGGEST_MAX + 1] = "";
+	struct suggest s = {.word = name};
+	size_t len = strcspn(word, "=");
+
+	if (strncmp(word, "--", 2) == 0 && len - 2 < sizeof(name))
+		memcpy(name, word + 2, len - 2);
+	for (const struct option *option = def->options; option->name; option++)
+		suggest_try(&s, option->name);
+	if (s.best)
+		log_error("pangea %s: there is no option '%.64s', did you mean --%s? See 'pangea %s --help'", def->name, word,
+			  s.best, def->name);
+	else
+		log_error("pangea %s: there is no option '%.64s', or it is short for several: see 'pangea %s --help'", def->name,
+			  word, def->name);
+}
+
 /* getopt_long refused something: say what. */
 static int bad_option(const struct command_def *def, char **argv, bool missing)
 {
@@ -216,8 +236,7 @@ static int bad_option(const struct command_def *def, char **argv, bool missing)
 	else if (optopt)
 		log_error("pangea %s: there is no option -%c: see 'pangea %s --help'", def->name, optopt, def->name);
 	else
-		log_error("pangea %s: there is no option '%.64s', or it is short for several: see 'pangea %s --help'", def->name,
-			  argv[optind - 1], def->name);
+		no_option(def, argv[optind - 1]);
 	return -EINVAL;
 }
 
@@ -312,6 +331,19 @@ static enum command command_by_name(const char *name)
 	return COMMAND_NONE;
 }
 
+static void no_command(const char *word)
+{
+	struct suggest s = {.word = word};
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (commands[i].name)
+			suggest_try(&s, commands[i].name);
+	if (s.best)
+		log_error("there is no command '%.64s', did you mean 'pangea %s'? See 'pangea --help'", word, s.best);
+	else
+		log_error("there is no command '%.64s': see 'pangea --help'", word);
+}
+
 static int parse_command(struct cmdline *cl, int argc, char **argv)
 {
 	const struct command_def *def;
@@ -324,7 +356,7 @@ static int parse_command(struct cmdline *cl, int argc, char **argv)
 	cl->command = command_by_name(argv[1]);
 	switch (cl->command) {
 	case COMMAND_NONE:
-		log_error("there is no command '%.64s': see 'pangea --help'", argv[1]);
+		no_command(argv[1]);
 		return -EINVAL;
 	case COMMAND_HELP: /* "pangea help run" as well */
 		if (argc > 2)

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "vmm/config.h"
+#include "vmm/suggest.h"
 
 struct source {
 	const char *name;
@@ -242,6 +243,14 @@ static int set_any(struct config *config, const struct source *src, const char *
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (strcmp(name, keys[i].name) == 0)
 			return set_key(config, src, &keys[i], value);
+	struct suggest s = {.word = name};
+	suggest_try(&s, "node");
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		suggest_try(&s, keys[i].name);
+	if (s.best) {
+		log_error("%s: there is no such key, did you mean \"%s\"?", where(src, NOT_IN_NODE, name, buf), s.best);
+		return -EINVAL;
+	}
 	log_error("%s: there is no such key: see 'pangea run --help' for the options, each of which is a key without its dashes",
 		  where(src, NOT_IN_NODE, name, buf));
 	return -EINVAL;

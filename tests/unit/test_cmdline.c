@@ -244,6 +244,10 @@ END_TEST
 START_TEST(unknown_option_is_refused)
 {
 	refuse(GOOD " --memory 1G", "there is no option '--memory'");
+	refuse(GOOD " --nodes local,cpus=1,mem=64M", "there is no option '--nodes', did you mean --node?");
+	refuse(GOOD " --kernal=k2", "there is no option '--kernal=k2', did you mean --kernel?");
+	refuse(GOOD " --=x", "there is no option '--=x'");
+	refuse("rum --kernel k", "there is no command 'rum', did you mean 'pangea run'?");
 	refuse(GOOD " -m 1G", "there is no option -m");
 	refuse(GOOD " --no", "there is no option '--no', or it is short for several");
 	refuse(GOOD " --listen 127.0.0.1:7700", "there is no option '--listen'");
