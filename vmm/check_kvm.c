@@ -93,12 +93,23 @@ bool hostcheck_shadow_paging(char *remedy, size_t bytes)
 void check_nested_paging(struct check_report *report, const char *sys_module)
 {
 	char remedy[CHECK_REMEDY_BYTES];
+	bool known = false;
 
+	for (size_t i = 0; i < ARRAY_SIZE(nested_parameters); i++) {
+		char path[256], value[8];
+
+		snprintf(path, sizeof(path), "%s/%s/parameters/%s", sys_module, nested_parameters[i].module,
+			 nested_parameters[i].parameter);
+		known = known || (check_read_line(path, value, sizeof(value)) && *value);
+	}
 	if (hostcheck_shadow_paging_at(sys_module, remedy, sizeof(remedy)))
 		check_add(report, CHECK_FAIL, "kvm nested paging", remedy,
 			  "is off: KVM's shadow page tables miss what other nodes write to the guest's page tables");
-	else
+	else if (known)
 		check_add(report, CHECK_OK, "kvm nested paging", "", "is on");
+	else
+		check_add(report, CHECK_WARN, "kvm nested paging", "use a host with kvm_amd or kvm_intel",
+			  "is not known: neither kvm_amd nor kvm_intel is loaded");
 }
 
 void check_kvm(struct check_report *report)
