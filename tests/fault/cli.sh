@@ -193,6 +193,13 @@ case_listen_without_port() {
 }
 case_agent_default_is_loopback() {
 	"$PANGEA" node --help | grep -q '127.0.0.1:7700 by default' || fail 'the help does not say so'
+	if grep -qi ':1E14 .* 0A ' /proc/net/tcp /proc/net/tcp6; then
+		skip 'port 7700 is taken here'
+		return
+	fi
+	start_agent --key "$tmp/k/key" || return
+	[[ $(awk '$4 == "0A" && $2 ~ /:1E14$/ { print $2 }' /proc/net/tcp /proc/net/tcp6) == 0100007F:1E14 ]] ||
+		fail 'it listens elsewhere too'
 }
 ends() { # SIGNAL CODE: an idle agent, and its port is free at once
 	agent_up || return
