@@ -88,6 +88,7 @@ int ipi_receive(struct vcpus *vcpus, const struct wire_ipi *msg)
 	vcpu_t end = vcpus->first + vcpus->count;
 	struct vcpuset set;
 
+	atomic_fetch_add_explicit(&vcpus->counters.ipi_received, 1, memory_order_relaxed);
 	memcpy(set.word, msg->vcpus, sizeof(set.word));
 	vcpu_t lowest = vcpuset_next(&set, 0);
 	if (lowest < vcpus->first || (end < VCPUS_MAX && vcpuset_next(&set, end) != VCPU_NONE))

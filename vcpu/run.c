@@ -485,6 +485,13 @@ void vcpus_free(struct vcpus *vcpus)
 
 void vcpus_dump(struct vcpus *vcpus)
 {
+	const struct vcpu_counters *c = &vcpus->counters;
+
+	log_info("vCPUs of node %u: %llu exits, %llu interrupts given to them, %llu IPIs sent, %llu messages for that, %llu "
+		 "received",
+		 vcpus->config.self, (unsigned long long)atomic_load(&c->exits), (unsigned long long)atomic_load(&c->injected),
+		 (unsigned long long)atomic_load(&c->ipis_sent), (unsigned long long)atomic_load(&c->ipi_messages),
+		 (unsigned long long)atomic_load(&c->ipi_received));
 	for (vcpu_t i = 0; i < vcpus->count; i++) {
 		struct vcpu *vcpu = &vcpus->vcpu[i];
 

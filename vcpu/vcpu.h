@@ -51,7 +51,7 @@ struct vcpu_sink {
 };
 
 struct vcpu_counters {
-	_Atomic uint64_t exits, pio, mmio, msr, hlt, irq_window, kicks, injected, ipis_sent, ipi_messages, remote_io;
+	_Atomic uint64_t exits, pio, mmio, msr, hlt, irq_window, kicks, injected, ipis_sent, ipi_messages, ipi_received, remote_io;
 };
 
 /* What KVM keeps of a vCPU beside its general registers, as it was at power-on. */
