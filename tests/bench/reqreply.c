@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reqreply: the reference of the fault rows: a bare request and its reply between two processes over TCP loopback.
+ * reqreply: the reference of the fault rows: a bare request and its reply between two processes over TCP.
  *
  *      reqreply REQUEST-BYTES REPLY-BYTES ROUNDS SECONDS [CLIENT-CPU SERVER-CPU]
+ *      reqreply serve PORT REQUEST-BYTES REPLY-BYTES                         between two hosts: this on one, without an end,
+ *      reqreply to ADDRESS PORT REQUEST-BYTES REPLY-BYTES ROUNDS SECONDS     this on the other
  *
  * Both ends sleep in epoll_wait until something is there, then read and answer, with TCP_NODELAY: what a remote fault would cost
  * if memory, protocol and userfaultfd cost nothing. Prints `reqreply p50=.. p99=.. n=..`, in ns, of ROUNDS round trips or as many
@@ -148,52 +150,104 @@ static long number(const char *text, long max)
 	return v;
 }
 
-int main(int argc, char **argv)
+static int listen_at(uint32_t address, uint16_t port, struct sockaddr_in *at)
 {
-	static struct end end;
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(at);
-	int status = 0;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+	socklen_t len = sizeof(*at);
 
-	if (argc != 5 && argc != 7) {
-		fprintf(stderr, "Usage: reqreply REQUEST-BYTES REPLY-BYTES ROUNDS SECONDS [CLIENT-CPU SERVER-CPU]\n");
-		return 2;
+	*at = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(address), .sin_port = htons(port)};
+	if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+	    bind(listener, (struct sockaddr *)at, sizeof(*at)) || listen(listener, 1) ||
+	    getsockname(listener, (struct sockaddr *)at, &len))
+		fail("cannot listen");
+	return listener;
+}
+
+static void answer(struct end *e, int listener, size_t request, size_t reply)
+{
+	int fd = accept(listener, NULL, NULL);
+
+	if (fd < 0)
+		fail("accept");
+	end_open(e, fd);
+	while (take(e, request) && give(e, reply))
+		;
+	close(e->epoll_fd);
+	close(fd);
+}
+
+static void ask(struct end *e, const struct sockaddr_in *at, size_t request, size_t reply, size_t rounds, uint64_t seconds)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)at, sizeof(*at)))
+		fail("connect");
+	end_open(e, fd);
+	client(e, request, reply, rounds, seconds);
+	close(fd);
+}
+
+static size_t positive(const char *text, long max)
+{
+	size_t v = (size_t)number(text, max);
+
+	if (!v) {
+		fprintf(stderr, "reqreply: sizes, ports and rounds are at least 1\n");
+		exit(2);
 	}
-	size_t request = (size_t)number(argv[1], BYTES_MAX), reply = (size_t)number(argv[2], BYTES_MAX);
-	size_t rounds = (size_t)number(argv[3], ROUNDS_MAX);
+	return v;
+}
+
+static int here(struct end *e, int argc, char **argv)
+{
+	size_t request = positive(argv[1], BYTES_MAX), reply = positive(argv[2], BYTES_MAX), rounds = positive(argv[3], ROUNDS_MAX);
 	uint64_t seconds = (uint64_t)number(argv[4], 3600);
 	int client_cpu = argc == 7 ? (int)number(argv[5], CPU_SETSIZE - 1) : -1;
 	int server_cpu = argc == 7 ? (int)number(argv[6], CPU_SETSIZE - 1) : -1;
-	if (!request || !reply || !rounds) {
-		fprintf(stderr, "reqreply: sizes and rounds are at least 1\n");
-		return 2;
-	}
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 1) ||
-	    getsockname(listener, (struct sockaddr *)&at, &len))
-		fail("cannot listen on loopback");
+	struct sockaddr_in at;
+	int listener = listen_at(INADDR_LOOPBACK, 0, &at), status = 0;
+
 	pid_t server = fork();
 	if (server < 0)
 		fail("fork");
 	if (!server) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		pin(server_cpu);
-		int fd = accept(listener, NULL, NULL);
-		if (fd < 0)
-			fail("accept");
-		end_open(&end, fd);
-		while (take(&end, request) && give(&end, reply))
-			;
+		answer(e, listener, request, reply);
 		_exit(0);
 	}
 	pin(client_cpu);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof(at)))
-		fail("connect");
-	end_open(&end, fd);
-	client(&end, request, reply, rounds, seconds);
-	close(fd);
+	ask(e, &at, request, reply, rounds, seconds);
 	if (waitpid(server, &status, 0) != server || status)
 		fail("the server");
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct end end;
+	struct sockaddr_in at = {.sin_family = AF_INET};
+
+	if (argc == 5 && !strcmp(argv[1], "serve")) {
+		int listener = listen_at(INADDR_ANY, (uint16_t)positive(argv[2], UINT16_MAX), &at);
+
+		for (;;)
+			answer(&end, listener, positive(argv[3], BYTES_MAX), positive(argv[4], BYTES_MAX));
+	}
+	if (argc == 8 && !strcmp(argv[1], "to")) {
+		at.sin_port = htons((uint16_t)positive(argv[3], UINT16_MAX));
+		if (inet_pton(AF_INET, argv[2], &at.sin_addr) != 1) {
+			fprintf(stderr, "reqreply: '%s' is not an IPv4 address\n", argv[2]);
+			return 2;
+		}
+		ask(&end, &at, positive(argv[4], BYTES_MAX), positive(argv[5], BYTES_MAX), positive(argv[6], ROUNDS_MAX),
+		    (uint64_t)number(argv[7], 3600));
+		return 0;
+	}
+	if (argc == 5 || argc == 7)
+		return here(&end, argc, argv);
+	fprintf(stderr, "Usage: reqreply REQUEST-BYTES REPLY-BYTES ROUNDS SECONDS [CLIENT-CPU SERVER-CPU]\n"
+			"       reqreply serve PORT REQUEST-BYTES REPLY-BYTES\n"
+			"       reqreply to ADDRESS PORT REQUEST-BYTES REPLY-BYTES ROUNDS SECONDS\n");
+	return 2;
 }

@@ -7,7 +7,10 @@
  * it does not (such a KVM drops IOPL): `out %al, (%dx)` and `out %eax, (%dx)` fault there, always, and are made good by the #GP
  * handler here. That is the one way back to CPL 0, and no measured code takes it.
  *
- * Memory: the first 8 GiB one to one in 2 MiB pages. The second CPU's real-mode code is copied to 0x2000.
+ * A guest that stays at CPL 0 does not return from guest_main, and has a kernel_cpu1 that does not return either.
+ *
+ * Memory: the first 8 GiB one to one in 2 MiB pages. Each CPU has tables of its own: with nested paging a processor walks them as a
+ * writer, so that two nodes would take them from each other at each miss of the TLB, and that would be what is measured. The second CPU's real-mode code is copied to 0x2000.
  */
 #include "guest.inc"
 #define KERNEL_CS   0x08
@@ -24,6 +27,19 @@
 #define EFER_LME    0x100
 #define PD_COUNT    8
 
+/* A PML4 with one entry and a PDPT with PD_COUNT. */
+	.macro tables pml4, pdpt, dirs
+	mov $\pdpt + 7, %eax
+	mov %eax, \pml4
+	mov $\pdpt, %edi
+	mov $\dirs + 7, %eax
+	mov $PD_COUNT, %ecx
+1:	mov %eax, (%edi)
+	add $8, %edi
+	add $0x1000, %eax
+	loop 1b
+	.endm
+
 	.text
 	.code32
 	.global start
@@ -32,15 +48,8 @@ start:
 	mov %ebx, boot_info
 	mov %eax, boot_magic
 
-	mov $pdpt + 7, %eax
-	mov %eax, pml4
-	mov $pdpt, %edi
-	mov $page_dirs + 7, %eax
-	mov $PD_COUNT, %ecx
-1:	mov %eax, (%edi)
-	add $8, %edi
-	add $0x1000, %eax
-	loop 1b
+	tables pml4, pdpt, page_dirs
+	tables pml4_1, pdpt_1, page_dirs_1
 
 	/* eax, edx: the entry; 0x87: present, writable, user, 2 MiB */
 	mov $page_dirs, %edi
@@ -53,6 +62,10 @@ start:
 	add $0x200000, %eax
 	adc $0, %edx
 	loop 2b
+	mov $page_dirs, %esi
+	mov $page_dirs_1, %edi
+	mov $PD_COUNT * 1024, %ecx
+	rep movsl
 
 	mov %cr4, %eax
 	or $CR4_PAE, %eax
@@ -90,7 +103,12 @@ long_cpu1:
 	mov %eax, %ds
 	mov %eax, %es
 	lea kernel_stack1_top, %rsp
-	mov $TSS_CPU1, %ecx
+	.weak kernel_cpu1
+	mov $kernel_cpu1, %rax
+	test %rax, %rax
+	jz 1f
+	call *%rax
+1:	mov $TSS_CPU1, %ecx
 	mov $1, %edi
 	lea user_stack1_top - 8, %r8
 
@@ -153,7 +171,7 @@ trampoline:
 	mov %cr4, %eax
 	or $CR4_PAE, %eax
 	mov %eax, %cr4
-	mov $pml4, %eax
+	mov $pml4_1, %eax
 	mov %eax, %cr3
 	mov $MSR_EFER, %ecx
 	rdmsr
@@ -199,6 +217,9 @@ boot_magic: .long 0
 pml4:	.skip 4096
 pdpt:	.skip 4096
 page_dirs: .skip 4096 * PD_COUNT
+pml4_1:	.skip 4096
+pdpt_1:	.skip 4096
+page_dirs_1: .skip 4096 * PD_COUNT
 	.skip 4096
 kernel_stack0_top:
 	.skip 4096

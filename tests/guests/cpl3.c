@@ -8,7 +8,7 @@
  *   order=seq|random (random)                      mode=read|write (read): without ap, the first touch
  *   ap=ID        APIC id of a second CPU, which writes the pages before each measurement (none)
  *   turns=N      with ap: turns of the ping-pong (1000)
- *   khz=N        the TSC's rate: results in ns; without it in cycles
+ *   khz=N        the TSC's rate: results in ns; without it in cycles. pangea run gives it to every guest as tsc_early_khz
  * Sizes take K, M, G.
  *
  * Prints, one line each:  cpl3 NAME p50=.. p99=.. min=.. max=.. n=.. cycles|ns
@@ -20,16 +20,12 @@
  *   hit-read       the same touches on pages that are there: the floor
  * then "cpl3 done" and EXIT_OK; else a line that says why, and EXIT_USAGE, EXIT_DATA, EXIT_NO_CPU or EXIT_EXCEPTION.
  */
-#include "guest.h"
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "guest64.h"
 
 #define MAX_PAGES     65536u
 #define TOP           (UINT64_C(8) << 30)
 #define TRAMPOLINE    0x2000u
 #define LAPIC         UINT64_C(0xfee00000)
-#define MULTIBOOT     0x2badb002u
 #define START_TIMEOUT (UINT64_C(1) << 34) /* cycles: some 5 s */
 #define TURN_TIMEOUT  (UINT64_C(1) << 37) /* some 40 s */
 
@@ -61,8 +57,6 @@ struct descriptor_table_entry idt[32];
 void guest_main(uint32_t info, uint32_t magic);
 void user_main(uint32_t cpu);
 void exception(const uint64_t *frame, uint64_t cr2);
-void *memcpy(void *to, const void *from, size_t n);
-void *memset(void *to, int value, size_t n);
 
 static struct tss tss[2];
 static struct mailbox mailbox;
@@ -71,56 +65,6 @@ static uint64_t samples[MAX_PAGES];
 static uint64_t first = 16 << 20, pages = 256, stride = 4096, ap = UINT64_MAX, turns = 1000, khz;
 static bool in_order, write_first;
 static const char *usage; /* the option that is wrong */
-
-/* The compiler may call these for any assignment. */
-void *memcpy(void *to, const void *from, size_t n)
-{
-	uint8_t *d = to;
-	const uint8_t *s = from;
-
-	while (n--) {
-		*d++ = *s++;
-		__asm__ volatile("" : : : "memory");
-	}
-	return to;
-}
-
-void *memset(void *to, int value, size_t n)
-{
-	uint8_t *d = to;
-
-	while (n--) {
-		*d++ = (uint8_t)value;
-		__asm__ volatile("" : : : "memory");
-	}
-	return to;
-}
-
-static void put(const char *s)
-{
-	/* Exactly the instruction that the #GP handler knows. */
-	for (; *s; s++)
-		__asm__ volatile("out %%al, (%%dx)" : : "a"(*s), "d"(PORT_SERIAL));
-}
-
-static void put_number(uint64_t v, unsigned base)
-{
-	char text[24], *p = text + sizeof(text) - 1;
-
-	*p = 0;
-	do {
-		*--p = "0123456789abcdef"[v % base];
-		v /= base;
-	} while (v);
-	put(p);
-}
-
-__attribute__((noreturn)) static void quit(uint32_t code)
-{
-	__asm__ volatile("out %%eax, (%%dx)" : : "a"(code), "d"(PORT_EXIT));
-	for (;;)
-		__asm__ volatile("pause");
-}
 
 void exception(const uint64_t *frame, uint64_t cr2)
 {
@@ -138,14 +82,6 @@ void exception(const uint64_t *frame, uint64_t cr2)
 	quit(EXIT_EXCEPTION);
 }
 
-static uint64_t tsc(void)
-{
-	uint32_t low, high;
-
-	__asm__ volatile("lfence; rdtsc; lfence" : "=a"(low), "=d"(high) : : "memory");
-	return (uint64_t)high << 32 | low;
-}
-
 /* At CPL 0, before anything else. */
 
 static bool is_word(const char *s, const char *word)
@@ -156,50 +92,13 @@ static bool is_word(const char *s, const char *word)
 	return !*s || *s == ' ';
 }
 
-static bool read_size(const char *s, uint64_t *out)
-{
-	uint64_t v = 0;
-	unsigned base = 10, digits = 0;
-
-	if (s[0] == '0' && s[1] == 'x') {
-		base = 16;
-		s += 2;
-	}
-	for (;; s++, digits++) {
-		unsigned d;
-		if (*s >= '0' && *s <= '9')
-			d = (unsigned)(*s - '0');
-		else if (base == 16 && *s >= 'a' && *s <= 'f')
-			d = (unsigned)(*s - 'a') + 10;
-		else
-			break;
-		if (v >> 48)
-			return false;
-		v = v * base + d;
-	}
-	if (*s == 'K' || *s == 'M' || *s == 'G') {
-		v <<= *s == 'K' ? 10 : *s == 'M' ? 20 : 30;
-		s++;
-	}
-	*out = v;
-	return digits && (!*s || *s == ' ');
-}
-
-/* "name=" at s: what follows it, else NULL. */
-static const char *value_of(const char *s, const char *name)
-{
-	while (*name)
-		if (*s++ != *name++)
-			return NULL;
-	return *s == '=' ? s + 1 : NULL;
-}
-
 static void parse_option(const char *s)
 {
 	static const struct {
-		char name[8];
+		char name[16];
 		uint64_t *value;
-	} numbers[] = {{"first", &first}, {"pages", &pages}, {"stride", &stride}, {"ap", &ap}, {"turns", &turns}, {"khz", &khz}};
+	} numbers[] = {{"first", &first}, {"pages", &pages}, {"stride", &stride},    {"ap", &ap},
+		       {"turns", &turns}, {"khz", &khz},     {"tsc_early_khz", &khz}};
 	const char *v;
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -245,7 +144,7 @@ static void set_tss(unsigned cpu, const uint8_t *stack)
 
 void guest_main(uint32_t info, uint32_t magic)
 {
-	uint64_t cmdline = 0;
+	const char *cmdline = command_line(info, magic);
 
 	for (unsigned i = 0; i < 32; i++) {
 		uint64_t at = (uint64_t)(uintptr_t)exception_stubs + 16 * i;
@@ -255,15 +154,8 @@ void guest_main(uint32_t info, uint32_t magic)
 	}
 	set_tss(0, kernel_stack0_top);
 	set_tss(1, kernel_stack1_top);
-	if (magic == MULTIBOOT) {
-		const uint32_t *mbi = (const uint32_t *)(uintptr_t)info;
-		if (mbi[0] & 4)
-			cmdline = mbi[4];
-	} else {
-		cmdline = *(const uint64_t *)(uintptr_t)(info + 24); /* hvm_start_info.cmdline_paddr */
-	}
 	if (cmdline)
-		parse((const char *)(uintptr_t)cmdline);
+		parse(cmdline);
 	if (ap != UINT64_MAX)
 		for (size_t i = 0; i < (size_t)(trampoline_end - trampoline); i++)
 			((volatile uint8_t *)(uintptr_t)TRAMPOLINE)[i] = trampoline[i];
@@ -355,57 +247,11 @@ __attribute__((noreturn)) static void second_cpu(void)
 	}
 }
 
-/* Heap sort: no recursion, no more memory. */
-static void sift(uint64_t *v, uint64_t at, uint64_t n)
-{
-	for (uint64_t child; (child = 2 * at + 1) < n; at = child) {
-		if (child + 1 < n && v[child + 1] > v[child])
-			child++;
-		if (v[at] >= v[child])
-			return;
-		uint64_t tmp = v[at];
-		v[at] = v[child];
-		v[child] = tmp;
-	}
-}
-
-static void sort(uint64_t *v, uint64_t n)
-{
-	for (uint64_t i = n / 2; i-- > 0;)
-		sift(v, i, n);
-	for (uint64_t end = n; end-- > 1;) {
-		uint64_t tmp = v[0];
-		v[0] = v[end];
-		v[end] = tmp;
-		sift(v, 0, end);
-	}
-}
-
-static void put_time(const char *label, uint64_t cycles)
-{
-	put(label);
-	put_number(khz ? cycles * 1000 / khz * 1000 + cycles * 1000 % khz * 1000 / khz : cycles, 10);
-}
-
-static uint64_t rank(uint64_t percent, uint64_t n)
-{
-	uint64_t r = (n * percent + 99) / 100;
-
-	return r ? r - 1 : 0;
-}
-
 static void report(const char *name, uint64_t n)
 {
-	sort(samples, n);
 	put("cpl3 ");
 	put(name);
-	put_time(" p50=", samples[rank(50, n)]);
-	put_time(" p99=", samples[rank(99, n)]);
-	put_time(" min=", samples[0]);
-	put_time(" max=", samples[n - 1]);
-	put(" n=");
-	put_number(n, 10);
-	put(khz ? " ns\n" : " cycles\n");
+	put_samples(samples, n, khz);
 }
 
 /* Touches each page once and reports. Written values are tag + page; read ones are checked unless tag is 0. */
@@ -479,7 +325,7 @@ static void with_second_cpu(void)
 	play(0);
 	await(done);
 	put("cpl3 pingpong");
-	put_time(" per-turn=", (tsc() - begin) / (2 * turns));
+	put_time(" per-turn=", (tsc() - begin) / (2 * turns), khz);
 	put(" n=");
 	put_number(2 * turns, 10);
 	put(khz ? " ns\n" : " cycles\n");
