@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -39,7 +40,8 @@
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 
-#define TRIES 3
+#define CPUID_ENTRIES 256u /* of KVM_GET_SUPPORTED_CPUID: newer processors have some sixty */
+#define TRIES         3
 /* Ends KVM_RUN when the guest does not. Blocked in this thread outside KVM_RUN, so no handler is ever called. */
 #define LIMIT_SIGNAL SIGRTMAX
 
@@ -79,6 +81,25 @@ static int fail(struct probe *p, const char *step)
 	return err ? -err : -EIO;
 }
 
+/* What the host has. Linux 6.12 takes no long mode from a vCPU that was not told that it has it; 6.1 does. */
+static int set_cpuid(struct probe *p)
+{
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
+	int rc = 0;
+
+	if (!cpuid) {
+		errno = ENOMEM;
+		return fail(p, "memory for the probe");
+	}
+	cpuid->nent = CPUID_ENTRIES;
+	if (ioctl(p->kvm, KVM_GET_SUPPORTED_CPUID, cpuid))
+		rc = fail(p, "KVM_GET_SUPPORTED_CPUID");
+	else if (ioctl(p->vcpu, KVM_SET_CPUID2, cpuid))
+		rc = fail(p, "KVM_SET_CPUID2");
+	free(cpuid);
+	return rc;
+}
+
 static int open_vm(struct probe *p)
 {
 	struct kvm_userspace_memory_region region = {.memory_size = GUEST_BYTES};
@@ -107,7 +128,7 @@ static int open_vm(struct probe *p)
 	put64(p->mem, PDPT_GPA, PD_GPA | PTE_PRESENT | PTE_WRITE);
 	put64(p->mem, PD_GPA, PTE_PRESENT | PTE_WRITE | PTE_LARGE);
 	memcpy(p->mem + CODE_GPA, code, sizeof(code));
-	return 0;
+	return set_cpuid(p);
 }
 
 /* 64-bit mode at CPL 0, as a kernel runs (AMD64 manual volume 2, section 14.6; Intel SDM volume 3, section 9.8.5). */

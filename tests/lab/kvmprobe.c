@@ -11,8 +11,10 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -61,6 +63,20 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* A vCPU that was not told that it has long mode takes none from Linux 6.12 on. */
+static bool set_cpuid(int kvm, int vcpu)
+{
+	enum { ENTRIES = 256 };
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + ENTRIES * sizeof(cpuid->entries[0]));
+
+	if (!cpuid)
+		return false;
+	cpuid->nent = ENTRIES;
+	bool ok = ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid) == 0 && ioctl(vcpu, KVM_SET_CPUID2, cpuid) == 0;
+	free(cpuid);
+	return ok;
+}
+
 int main(void)
 {
 	struct kvm_sregs sregs;
@@ -99,7 +115,7 @@ int main(void)
 	if (vcpu < 0 || size < (int)sizeof(*run))
 		return absent("/dev/kvm makes no vCPU");
 	run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	if (run == MAP_FAILED || ioctl(vcpu, KVM_GET_SREGS, &sregs) < 0)
+	if (run == MAP_FAILED || !set_cpuid(kvm, vcpu) || ioctl(vcpu, KVM_GET_SREGS, &sregs) < 0)
 		return absent("the vCPU's state");
 	sregs.cs = segment(8, 11, 1);
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment(16, 3, 0);
