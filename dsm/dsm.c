@@ -171,6 +171,15 @@ int dsm_release(struct dsm *dsm)
 	return dsm->shards && dsm_with(dsm, DSM_WITHOUT(REPLICAS)) ? replicas_release(&dsm->shard[0]) : 0;
 }
 
+int dsm_peek(const struct dsm *dsm, uint64_t at, void *buf, size_t len)
+{
+	uint64_t end = dsm->node_first[dsm->config.nodes] << PAGE_SHIFT;
+
+	if (at > end || len > end - at)
+		return -ERANGE;
+	return view_peek(dsm->view, at, buf, len);
+}
+
 /* The transactions of a page are numbered, so its directory entry tells how hot it is. */
 static void find_hottest(const struct dsm *dsm, struct dsm_stats *out)
 {
@@ -182,6 +191,9 @@ static void find_hottest(const struct dsm *dsm, struct dsm_stats *out)
 		for (uint64_t i = block * BLOCK_PAGES; i < (block + 1) * BLOCK_PAGES; i++)
 			dsm_stats_hot(out, first + i, __atomic_load_n(&dsm->dir[i].word, __ATOMIC_RELAXED) >> 2);
 	}
+	for (unsigned i = 0; dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && i < DSM_HOTTEST && out->hot[i].transactions; i++)
+		if (replicas_has(&dsm->shard[0].replicas, out->hot[i].page))
+			out->hot[i].marks |= DSM_HOT_TABLE;
 }
 
 void dsm_stats(const struct dsm *dsm, struct dsm_stats *out)

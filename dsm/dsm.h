@@ -80,6 +80,11 @@ void dsm_root(struct dsm *dsm, uint64_t cr3, bool five_levels);
  * interrupt, an access to a device. Waits for other nodes' shards only. -ETIMEDOUT. */
 CHECKED int dsm_release(struct dsm *dsm);
 
+/* Copies [at, at+len) of RAM, counted in its pages one after the other, as this node has it now: zeros where it has nothing, and
+ * older bytes nowhere, as what others write is not here. For looking from outside only. Asks no other node and never waits for
+ * one; any thread. -ERANGE: beyond RAM; -errno. */
+CHECKED int dsm_peek(const struct dsm *dsm, uint64_t at, void *buf, size_t len);
+
 /* Any thread; counters are of slightly different moments. */
 void dsm_stats(const struct dsm *dsm, struct dsm_stats *out);
 

@@ -158,6 +158,17 @@ static bool is_dirty(const struct shard *shard, const struct replica *e)
 	       memcmp(view_bytes(shard->dsm->view, e->page), e->twin, PAGE_BYTES) != 0;
 }
 
+bool replicas_has(struct replicas *r, rpn_t page)
+{
+	bool has = false;
+
+	pthread_mutex_lock(&r->lock);
+	for (uint32_t i = 0; i < atomic_load_explicit(&r->n, memory_order_relaxed) && !has; i++)
+		has = r->replica[i].page == page;
+	pthread_mutex_unlock(&r->lock);
+	return has;
+}
+
 /* ---- messages ---- */
 
 static void tell(struct shard *shard, node_t to, uint8_t type, const struct replica *e, const uint8_t *payload)

@@ -111,6 +111,9 @@ bool replica_overdue(const struct replicas *replicas, uint64_t now, uint64_t ns)
 
 /* ---- any other thread ---- */
 
+/* True if the page is lent or borrowed now. */
+bool replicas_has(struct replicas *replicas, rpn_t page);
+
 /* R1 for what other lanes carry: returns when no write to a replica here is unknown to another node. -ETIMEDOUT after 10 s. */
 CHECKED int replicas_release(struct shard *shard);
 

@@ -17,16 +17,23 @@ uint64_t dsm_percentile(const uint64_t histogram[DSM_HISTOGRAM], double percent)
 	return 0;
 }
 
-void dsm_stats_hot(struct dsm_stats *stats, uint64_t page, uint64_t transactions)
+static void enter(struct dsm_stats *stats, const struct dsm_hot *hot)
 {
 	size_t at = DSM_HOTTEST;
 
-	while (at > 0 && stats->hot[at - 1].transactions < transactions)
+	while (at > 0 && stats->hot[at - 1].transactions < hot->transactions)
 		at--;
 	if (at == DSM_HOTTEST)
 		return;
 	memmove(&stats->hot[at + 1], &stats->hot[at], (DSM_HOTTEST - 1 - at) * sizeof(stats->hot[0]));
-	stats->hot[at] = (struct dsm_hot){.page = page, .transactions = transactions};
+	stats->hot[at] = *hot;
+}
+
+void dsm_stats_hot(struct dsm_stats *stats, uint64_t page, uint64_t transactions)
+{
+	struct dsm_hot hot = {.page = page, .transactions = transactions};
+
+	enter(stats, &hot);
 }
 
 void dsm_stats_add(struct dsm_stats *a, const struct dsm_stats *b)
@@ -39,5 +46,5 @@ void dsm_stats_add(struct dsm_stats *a, const struct dsm_stats *b)
 		a->write_ns[i] += b->write_ns[i];
 	}
 	for (unsigned i = 0; i < DSM_HOTTEST && b->hot[i].transactions; i++)
-		dsm_stats_hot(a, b->hot[i].page, b->hot[i].transactions);
+		enter(a, &b->hot[i]);
 }

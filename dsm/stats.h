@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What dsm counts on one node: plain numbers, summed over its shards, and how they travel to the leader (little-endian
- * u64 in this order, then the hottest pages as pairs of page and count; WIRE_STATS).
+ * u64 in this order, then the hottest pages as page, count and marks; WIRE_STATS).
  *
  * Latencies are in a histogram of powers of two nanoseconds: bucket i counts [2^i, 2^(i+1)).
  */
@@ -12,6 +12,7 @@
 
 #define DSM_HISTOGRAM 40
 #define DSM_HOTTEST   32
+#define DSM_HOT_TABLE 1u /* a page table of the guest, lent to other nodes now (replica.h) */
 
 /* name, what a person reads. The order is the wire's. */
 #define DSM_COUNTERS(X)                                       \
@@ -54,7 +55,8 @@ struct dsm_stats {
 	struct dsm_hot {
 		uint64_t page; /* rpn */
 		uint64_t transactions;
-	} hot[DSM_HOTTEST]; /* of the pages whose home this is, most first; transactions 0: no more */
+		uint64_t marks; /* DSM_HOT_... */
+	} hot[DSM_HOTTEST];     /* of the pages whose home this is, most first; transactions 0: no more */
 };
 
 _Static_assert(sizeof(struct dsm_stats) % sizeof(uint64_t) == 0, "travels as u64s");

@@ -366,6 +366,24 @@ int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 	return rc == -EEXIST ? view_wake(view, page) : rc;
 }
 
+int view_peek(const struct view *view, uint64_t at, void *buf, size_t len)
+{
+	uint8_t *to = buf;
+
+	while (len) {
+		ssize_t n = pread(view->fd, to, len, (off_t)at);
+
+		if (n <= 0 && (n == 0 || errno != EINTR))
+			return n == 0 ? -EIO : -errno;
+		if (n > 0) {
+			to += n;
+			at += (uint64_t)n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
 bool view_is_zero(const struct view *view, rpn_t page)
 {
 	return all_zero(view_bytes(view, page), PAGE_BYTES);

@@ -4,6 +4,7 @@
  * by a seed) and over TCP. Threads stand for vCPUs. A failure prints the seed; PANGEA_SEED=N runs it again.
  */
 #include <check.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -188,6 +189,31 @@ START_TEST(a_zero_page_travels_without_data)
 	dsm_stats(c.dsm[1], &stats);
 	ck_assert_uint_eq(stats.pages_in_zero, 1);
 	ck_assert_uint_eq(stats.pages_in, 0);
+	stop(&c);
+}
+END_TEST
+
+START_TEST(a_peek_moves_no_page)
+{
+	struct cluster c;
+	struct dsm_stats before, after;
+	uint64_t value[2 * PAGE_BYTES / 8];
+
+	start(&c, 2, 1, false, seed());
+	*word(&c, 0, 5, 0) = 41;
+	*word(&c, 0, 6, 0) = 42;
+	ck_assert_uint_eq(*word(&c, 1, 5, 0), 41);
+	dsm_stats(c.dsm[1], &before);
+	ck_assert_int_eq(dsm_peek(c.dsm[1], 5 * PAGE_BYTES, value, sizeof(value)), 0);
+	ck_assert_uint_eq(value[0], 41);             /* a copy is here */
+	ck_assert_uint_eq(value[PAGE_BYTES / 8], 0); /* and nothing of the next */
+	ck_assert_int_eq(dsm_peek(c.dsm[0], 5 * PAGE_BYTES, value, sizeof(value)), 0);
+	ck_assert_uint_eq(value[PAGE_BYTES / 8], 42);
+	ck_assert_int_eq(dsm_peek(c.dsm[0], 2 * NODE_PAGES * PAGE_BYTES - 8, value, 16), -ERANGE);
+	ck_assert_int_eq(dsm_peek(c.dsm[0], UINT64_MAX, value, 16), -ERANGE);
+	dsm_stats(c.dsm[1], &after);
+	ck_assert_uint_eq(after.messages_in, before.messages_in);
+	ck_assert_uint_eq(*word(&c, 1, 6, 0), 42); /* the hole that was read is still one */
 	stop(&c);
 }
 END_TEST
@@ -531,6 +557,7 @@ int main(void)
 	tcase_add_test(tc, a_private_block_keeps_its_bytes_when_it_is_split);
 	tcase_add_test(tc, what_one_node_uses_alone_costs_no_message);
 	tcase_add_test(tc, a_zero_page_travels_without_data);
+	tcase_add_test(tc, a_peek_moves_no_page);
 	tcase_add_test(tc, loop_counters_add_up);
 	tcase_add_test(tc, loop_counters_add_up_over_shards);
 	tcase_add_test(tc, tcp_counters_add_up);
