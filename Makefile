@@ -41,6 +41,7 @@ $(B)/libpangea.a: $(OBJ)
 	@rm -f $@
 	@ar rcs $@ $^
 
+PURE += vmm/symbols.c vmm/kallsyms.c
 $(PURE:%.c=$(B)/%.o): ALL_CFLAGS += -Wconversion
 
 $(B)/%.o: %.c
