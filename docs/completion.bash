@@ -19,7 +19,7 @@ _pangea() {
 		return
 	fi
 	case $prev in
-	--kernel | --initrd | --config | --key | --stats-json)
+	--kernel | --initrd | --config | --key | --stats-json | --symbols)
 		_pangea_files "$cur"
 		return
 		;;
@@ -44,7 +44,7 @@ _pangea() {
 	case ${COMP_WORDS[1]} in
 	run)
 		_pangea_words '--node --kernel --initrd --append --config --key --shards --without --bind --serial --no-guest-defaults --triple-fault
-			--no-reboot --stats --stats-json --ready-timeout --quiet --help' "$cur"
+			--no-reboot --stats --stats-json --symbols --ready-timeout --quiet --help' "$cur"
 		;;
 	node)
 		_pangea_words '--listen --key --once --help' "$cur"

@@ -30,6 +30,7 @@ enum option_id {
 	OPT_NO_REBOOT,
 	OPT_STATS,
 	OPT_STATS_JSON,
+	OPT_SYMBOLS,
 	OPT_READY_TIMEOUT,
 	OPT_QUIET,
 	OPT_LISTEN,
@@ -56,6 +57,7 @@ static const struct option run_options[] = {
 	{"no-reboot", no_argument, NULL, OPT_NO_REBOOT},
 	{"stats", no_argument, NULL, OPT_STATS},
 	{"stats-json", required_argument, NULL, OPT_STATS_JSON},
+	{"symbols", required_argument, NULL, OPT_SYMBOLS},
 	{"ready-timeout", required_argument, NULL, OPT_READY_TIMEOUT},
 	{"quiet", no_argument, NULL, OPT_QUIET},
 	{"help", no_argument, NULL, OPT_HELP},
@@ -125,6 +127,8 @@ static int set_run(struct cmdline *cl, int opt, const char *arg)
 		return config_set_bind(config, "--bind", arg);
 	case OPT_STATS_JSON:
 		return config_set_text(&config->stats_json, "--stats-json", arg);
+	case OPT_SYMBOLS:
+		return config_set_text(&config->symbols, "--symbols", arg);
 	case OPT_SHARDS:
 		return config_set_shards(config, "--shards", arg);
 	case OPT_WITHOUT:

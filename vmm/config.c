@@ -30,6 +30,7 @@ void config_free(struct config *config)
 	free(config->bind);
 	free(config->serial_path);
 	free(config->stats_json);
+	free(config->symbols);
 	config_default(config);
 }
 

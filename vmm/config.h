@@ -82,6 +82,7 @@ struct config {
 
 	bool stats;
 	char *stats_json;
+	char *symbols; /* of the guest's kernel: a System.map or /proc/kallsyms */
 	bool quiet;
 };
 

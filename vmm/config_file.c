@@ -200,6 +200,7 @@ static const struct key keys[] = {
 	{.name = "serial", .set = config_set_serial},
 	{.name = "triple-fault", .set = config_set_triple_fault},
 	{.name = "stats-json", .text = offsetof(struct config, stats_json)},
+	{.name = "symbols", .text = offsetof(struct config, symbols)},
 	{.name = "no-guest-defaults", .flag = offsetof(struct config, no_guest_defaults)},
 	{.name = "no-reboot", .flag = offsetof(struct config, no_reboot)},
 	{.name = "stats", .flag = offsetof(struct config, stats)},

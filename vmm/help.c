@@ -79,6 +79,8 @@ static const char run[] =
 	"Output:\n"
 	"  --stats                print at the end what moved between the nodes\n"
 	"  --stats-json FILE      write the same to a file\n"
+	"  --symbols FILE         name the hottest pages from the guest kernel's System.map or /proc/kallsyms; by default from\n"
+	"                         the tables that a Linux guest has in its memory\n"
 	"  --quiet                nothing but the console, warnings and errors\n"
 	"\n"
 	"  --config FILE          options from a JSON object whose keys are the options above without dashes; the command line\n"

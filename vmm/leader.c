@@ -16,6 +16,7 @@
 #include "vmm/boot.h"
 #include "vmm/control.h"
 #include "vmm/exitcode.h"
+#include "vmm/hotpages.h"
 #include "vmm/kvmprobe.h"
 #include "vmm/report.h"
 #include "vmm/signals.h"
@@ -34,6 +35,7 @@ struct leader {
 	struct vm *vm;
 	struct boot_file kernel, initrd;
 	char *cmdline;
+	struct symbols *symbols; /* of --symbols */
 	uint64_t started_ns;
 	uint32_t seq;
 	bool usage_error; /* the guest's files are at fault */
@@ -328,6 +330,26 @@ static void gather_stats(struct leader *l)
 	}
 }
 
+static int report(struct leader *l, double seconds)
+{
+	const struct config *config = l->config;
+	struct dsm_stats *stats = l->vm->answers.node_stats;
+	struct hotpages hot;
+	int rc = 0;
+
+	if (!config->stats && !config->stats_json)
+		return 0;
+	hotpages_init(&hot, l->vm, l->symbols);
+	if (l->started_ns && l->vm->config.map.nodes > 1)
+		hotpages_look(&hot);
+	if (config->stats && l->started_ns)
+		report_print(stderr, l->vm, stats, seconds, &hot);
+	if (config->stats_json)
+		rc = report_json(config->stats_json, l->vm, stats, seconds, &hot);
+	hotpages_destroy(&hot);
+	return rc;
+}
+
 static int conclude(struct leader *l)
 {
 	struct vm *vm = l->vm;
@@ -363,11 +385,7 @@ static int conclude(struct leader *l)
 		break;
 	}
 	gather_stats(l);
-	if (l->config->stats && l->started_ns)
-		report_print(stderr, vm, vm->answers.node_stats, seconds);
-	if (l->config->stats_json && report_json(l->config->stats_json, vm, vm->answers.node_stats, seconds) && code == 0)
-		code = EXIT_HOST;
-	return code;
+	return report(l, seconds) && code == 0 ? EXIT_HOST : code;
 }
 
 static int prepare(struct leader *l)
@@ -378,6 +396,8 @@ static int prepare(struct leader *l)
 
 	if (!code && config->initrd)
 		code = read_file("initrd", config->initrd, &l->initrd);
+	if (!code && config->symbols && hotpages_read_symbols(config->symbols, &l->symbols))
+		code = EXIT_USAGE;
 	if (code)
 		return code;
 	if (kvmprobe(&probe)) {
@@ -432,5 +452,6 @@ out:
 	free((void *)(uintptr_t)l->kernel.bytes);
 	free((void *)(uintptr_t)l->initrd.bytes);
 	free(l->cmdline);
+	symbols_free(l->symbols);
 	return code; /* the signal thread still has l->signals: l goes with the process */
 }

@@ -33,20 +33,11 @@ static struct dsm_stats total_of(const struct vm *vm, const struct dsm_stats *al
 	return total;
 }
 
-/* Where in the machine a page is, as far as the tables that we made tell. */
-static const char *page_text(const struct vm *vm, uint64_t page, char *buf, size_t len)
-{
-	gpa_t gpa = memmap_gpa(page);
-
-	snprintf(buf, len, "gpa 0x%llx, home node %u", (unsigned long long)gpa, memmap_home(&vm->config.map, page));
-	return buf;
-}
-
-void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, double seconds)
+void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, double seconds, const struct hotpages *hot)
 {
 	struct dsm_stats total = total_of(vm, all);
 	node_t nodes = vm->config.map.nodes;
-	char text[96];
+	char text[HOTPAGES_TEXT];
 
 	fprintf(out, "\nthe guest ran %.1f s on %u node%s\n", seconds, nodes, nodes == 1 ? "" : "s");
 	if (nodes == 1)
@@ -69,10 +60,10 @@ void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, d
 	for (node_t n = 0; n < nodes; n++)
 		fprintf(out, "%6llu/%-5llu", (unsigned long long)dsm_percentile(all[n].write_ns, 50) / 1000,
 			(unsigned long long)dsm_percentile(all[n].write_ns, 99) / 1000);
-	fprintf(out, "\n\nhottest pages (transactions)\n");
+	fprintf(out, "\n\nhottest pages: transactions, and what is there (%s)\n", hotpages_source(hot));
 	for (unsigned i = 0; i < HOT_LINES && total.hot[i].transactions; i++)
 		fprintf(out, "%10llu  %s\n", (unsigned long long)total.hot[i].transactions,
-			page_text(vm, total.hot[i].page, text, sizeof(text)));
+			hotpages_text(hot, &total.hot[i], text));
 }
 
 static json_t *histogram_json(const uint64_t histogram[DSM_HISTOGRAM])
@@ -84,7 +75,7 @@ static json_t *histogram_json(const uint64_t histogram[DSM_HISTOGRAM])
 	return list;
 }
 
-static json_t *stats_json(const struct dsm_stats *stats)
+static json_t *stats_json(const struct dsm_stats *stats, const struct hotpages *pages)
 {
 	json_t *o = json_object();
 	json_t *hot = json_array();
@@ -94,13 +85,12 @@ static json_t *stats_json(const struct dsm_stats *stats)
 	json_object_set_new(o, "read_ns_log2", histogram_json(stats->read_ns));
 	json_object_set_new(o, "write_ns_log2", histogram_json(stats->write_ns));
 	for (unsigned i = 0; i < DSM_HOTTEST && stats->hot[i].transactions; i++)
-		json_array_append_new(hot, json_pack("{s:I,s:I}", "gpa", (json_int_t)memmap_gpa(stats->hot[i].page), "transactions",
-						     (json_int_t)stats->hot[i].transactions));
+		json_array_append_new(hot, hotpages_json(pages, &stats->hot[i]));
 	json_object_set_new(o, "hottest", hot);
 	return o;
 }
 
-int report_json(const char *path, const struct vm *vm, const struct dsm_stats *all, double seconds)
+int report_json(const char *path, const struct vm *vm, const struct dsm_stats *all, double seconds, const struct hotpages *hot)
 {
 	struct dsm_stats total = total_of(vm, all);
 	struct vcpu_counters *c = &vm->vcpus->counters;
@@ -108,10 +98,11 @@ int report_json(const char *path, const struct vm *vm, const struct dsm_stats *a
 	json_t *list = json_array();
 
 	for (node_t n = 0; n < vm->config.map.nodes; n++)
-		json_array_append_new(list, stats_json(&all[n]));
+		json_array_append_new(list, stats_json(&all[n], hot));
 	json_object_set_new(root, "seconds", json_real(seconds));
+	json_object_set_new(root, "symbols", json_string(hotpages_source(hot)));
 	json_object_set_new(root, "nodes", list);
-	json_object_set_new(root, "all", stats_json(&total));
+	json_object_set_new(root, "all", stats_json(&total, hot));
 	json_object_set_new(root, "node0_exits", json_integer((json_int_t)atomic_load(&c->exits)));
 	json_object_set_new(root, "node0_ipis", json_integer((json_int_t)atomic_load(&c->ipis_sent)));
 	int rc = json_dump_file(root, path, JSON_INDENT(2)) < 0 ? -EIO : 0;

@@ -6,12 +6,14 @@
 #include <stdio.h>
 
 #include "dsm/stats.h"
+#include "vmm/hotpages.h"
 #include "vmm/vm.h"
 
-/* all[map.nodes]. `seconds`: how long the guest ran. Pure but for the output. */
-void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, double seconds);
+/* all[map.nodes]. `seconds`: how long the guest ran. `hot`: what names its pages. Pure but for the output. */
+void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, double seconds, const struct hotpages *hot);
 /* -errno of the file, logged. */
-CHECKED int report_json(const char *path, const struct vm *vm, const struct dsm_stats *all, double seconds);
+CHECKED int report_json(const char *path, const struct vm *vm, const struct dsm_stats *all, double seconds,
+			const struct hotpages *hot);
 /* One line: what each node served; for the end of a demo. */
 void report_line(FILE *out, const struct vm *vm, const struct dsm_stats *all);
 

@@ -65,6 +65,11 @@ case_stats() {
 	expect_err 'the guest ran .* on 2 nodes'
 }
 
+case_hottest_pages() { # named from the guest's own symbol tables
+	expect_err 'hottest pages: .*Linux version [0-9]'
+	expect_err 'home node [01]: .*\(jiffies=jiffies_64\|tk_core\|runqueues.* (CPU [01])\)'
+}
+
 case_reboot() {
 	linux 240 'pangea.run=rebootonce' --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
 	expect_out '^REBOOT 1'

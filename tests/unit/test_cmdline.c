@@ -153,6 +153,7 @@ START_TEST(help_names_every_option_of_run)
 		"--stats-json",
 		"--ready-timeout",
 		"--quiet",
+		"--symbols",
 	};
 	char *text = NULL;
 	size_t len = 0;
@@ -208,7 +209,7 @@ START_TEST(run_takes_every_option)
 		parse("run --node local,cpus=2,mem=512M --node=host2:7700,cpus=1,mem=1G --kernel k --initrd i --append quiet"
 		      " --key f --shards 2 --without damping,migration --bind 10.0.0.1 --serial file:s --no-guest-defaults "
 		      "--triple-fault reboot --no-reboot"
-		      " --stats --stats-json j --ready-timeout 5 --quiet"),
+		      " --stats --stats-json j --symbols m --ready-timeout 5 --quiet"),
 		0);
 	ck_assert_uint_eq(cl.config.nodes, 2);
 	ck_assert_str_eq(cl.config.kernel, "k");
@@ -221,6 +222,7 @@ START_TEST(run_takes_every_option)
 	ck_assert_str_eq(cl.config.serial_path, "s");
 	ck_assert_int_eq(cl.config.triple_fault, TRIPLE_FAULT_REBOOT);
 	ck_assert_str_eq(cl.config.stats_json, "j");
+	ck_assert_str_eq(cl.config.symbols, "m");
 	ck_assert_uint_eq(cl.config.ready_timeout_sec, 5);
 	ck_assert(cl.config.no_reboot && cl.config.stats && cl.config.quiet && cl.config.no_guest_defaults);
 }

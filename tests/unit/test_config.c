@@ -397,7 +397,8 @@ START_TEST(file_sets_every_key)
 			       " {\"at\": \"local\", \"cpus\": \"0\", \"mem\": 4194304}],"
 			       "\"kernel\": \"k\", \"initrd\": \"i\", \"append\": \"a b\", \"key\": \"f\", \"bind\": \"10.0.0.1\","
 			       "\"shards\": 4, \"ready-timeout\": 7, \"serial\": \"null\", \"triple-fault\": \"reboot\","
-			       "\"stats-json\": \"s\", \"no-guest-defaults\": true, \"no-reboot\": true, \"stats\": true, "
+			       "\"stats-json\": \"s\", \"symbols\": \"m\", \"no-guest-defaults\": true, \"no-reboot\": true, "
+			       "\"stats\": true, "
 			       "\"quiet\": false}"),
 			 0);
 	ck_assert_int_eq(config_validate(&config), 0);
@@ -411,6 +412,7 @@ START_TEST(file_sets_every_key)
 	ck_assert_str_eq(config.key_file, "f");
 	ck_assert_str_eq(config.bind, "10.0.0.1");
 	ck_assert_str_eq(config.stats_json, "s");
+	ck_assert_str_eq(config.symbols, "m");
 	ck_assert_uint_eq(config.shards, 4);
 	ck_assert_uint_eq(config.ready_timeout_sec, 7);
 	ck_assert_int_eq(config.serial, SERIAL_NULL);
