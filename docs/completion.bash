@@ -15,7 +15,7 @@ _pangea() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 
 	if [[ $COMP_CWORD -eq 1 ]]; then
-		_pangea_words 'run node keygen check help --help --version' "$cur"
+		_pangea_words 'run node keygen check stats help --help --version' "$cur"
 		return
 	fi
 	case $prev in
@@ -33,11 +33,12 @@ _pangea() {
 		return
 		;;
 	--node)
+		[[ ${COMP_WORDS[1]} == stats ]] && return
 		_pangea_words 'local,cpus=' "$cur"
 		compopt -o nospace
 		return
 		;;
-	--append | --without | --shards | --bind | --ready-timeout | --listen | --ready-fd | --key-fd)
+	--append | --without | --shards | --bind | --ready-timeout | --listen | --ready-fd | --key-fd | --machine)
 		return
 		;;
 	esac
@@ -55,8 +56,11 @@ _pangea() {
 	check)
 		_pangea_words '--json --help' "$cur"
 		;;
+	stats)
+		_pangea_words '--json --watch --node --machine --help' "$cur"
+		;;
 	help)
-		_pangea_words 'run node keygen check' "$cur"
+		_pangea_words 'run node keygen check stats' "$cur"
 		;;
 	esac
 }

@@ -208,6 +208,7 @@ void dsm_stats(const struct dsm *dsm, struct dsm_stats *out)
 		dsm_stats_add(out, &one);
 	}
 	out->ram_bytes = home_pages(dsm) << PAGE_SHIFT;
+	out->resident_bytes = view_resident_bytes(dsm->view);
 	if (dsm->shards)
 		find_hottest(dsm, out);
 }

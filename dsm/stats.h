@@ -44,7 +44,8 @@
 	X(splits, "private blocks split")                     \
 	X(stale, "stale messages")                            \
 	X(metadata_bytes, "bytes of bookkeeping")             \
-	X(ram_bytes, "bytes of guest RAM here")
+	X(ram_bytes, "bytes of guest RAM here")               \
+	X(resident_bytes, "bytes of guest RAM resident")
 
 struct dsm_stats {
 #define FIELD(name, text) uint64_t name;

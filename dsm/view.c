@@ -384,6 +384,13 @@ int view_peek(const struct view *view, uint64_t at, void *buf, size_t len)
 	return 0;
 }
 
+uint64_t view_resident_bytes(const struct view *view)
+{
+	struct stat st;
+
+	return fstat(view->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
 bool view_is_zero(const struct view *view, rpn_t page)
 {
 	return all_zero(view_bytes(view, page), PAGE_BYTES);

@@ -58,6 +58,8 @@ CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bo
 CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protected_page);
 /* Copies [at, at+len) of the file, pages one after the other, as they are now; holes are zeros and stay holes. Any thread. */
 CHECKED int view_peek(const struct view *view, uint64_t at, void *buf, size_t len);
+/* What the file takes of this host's memory, guest RAM of any home. 0 if the kernel does not say. Any thread. */
+uint64_t view_resident_bytes(const struct view *view);
 /* True if the page's bytes are all zero. As view_bytes. */
 bool view_is_zero(const struct view *view, rpn_t page);
 /* True if nothing was ever written to the page: it is not in the file. */

@@ -39,6 +39,8 @@ enum option_id {
 	OPT_KEY_FD,
 	OPT_FORCE,
 	OPT_JSON,
+	OPT_WATCH,
+	OPT_MACHINE,
 };
 
 static const struct option run_options[] = {
@@ -86,9 +88,16 @@ static const struct option json_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
+static const struct option stats_options[] = {
+	{"json", no_argument, NULL, OPT_JSON},       {"watch", no_argument, NULL, OPT_WATCH},
+	{"node", required_argument, NULL, OPT_NODE}, {"machine", required_argument, NULL, OPT_MACHINE},
+	{"help", no_argument, NULL, OPT_HELP},       {NULL, 0, NULL, 0},
+};
+
 static int set_run(struct cmdline *cl, int opt, const char *arg);
 static int set_node(struct cmdline *cl, int opt, const char *arg);
 static int set_flag(struct cmdline *cl, int opt, const char *arg);
+static int set_stats(struct cmdline *cl, int opt, const char *arg);
 static int word_keygen(struct cmdline *cl, const char *arg);
 
 /* The commands, and how each takes an option and a word that is no option (unset: it takes none). */
@@ -104,6 +113,7 @@ static const struct command_def commands[] = {
 	[COMMAND_NODE] = {"node", node_options, set_node, NULL},
 	[COMMAND_KEYGEN] = {"keygen", keygen_options, set_flag, word_keygen},
 	[COMMAND_CHECK] = {"check", json_options, set_flag, NULL},
+	[COMMAND_STATS] = {"stats", stats_options, set_stats, NULL},
 };
 
 static int set_run(struct cmdline *cl, int opt, const char *arg)
@@ -191,6 +201,25 @@ static int set_flag(struct cmdline *cl, int opt, const char *arg)
 	else /* OPT_JSON */
 		cl->check.json = true;
 	return 0;
+}
+
+static int set_stats(struct cmdline *cl, int opt, const char *arg)
+{
+	switch (opt) {
+	case OPT_NODE:
+		if (!units_parse_u32(arg, NODES_MAX - 1, &cl->stats.node))
+			return 0;
+		log_error("--node: '%.64s' is not the number of a node: give 0 to %u", arg, NODES_MAX - 1);
+		return -EINVAL;
+	case OPT_MACHINE:
+		return config_set_text(&cl->stats.machine, "--machine", arg);
+	case OPT_WATCH:
+		cl->stats.watch = true;
+		return 0;
+	default: /* OPT_JSON */
+		cl->stats.json = true;
+		return 0;
+	}
 }
 
 static int word_keygen(struct cmdline *cl, const char *arg)
@@ -389,7 +418,8 @@ static int parse_command(struct cmdline *cl, int argc, char **argv)
 int cmdline_parse(int argc, char **argv, struct cmdline *out)
 {
 	struct cmdline cl = {
-		.node = {.listen = {.host = NODE_DEFAULT_HOST, .port = NODE_DEFAULT_PORT}, .ready_fd = -1, .key_fd = -1}};
+		.node = {.listen = {.host = NODE_DEFAULT_HOST, .port = NODE_DEFAULT_PORT}, .ready_fd = -1, .key_fd = -1},
+		.stats = {.node = NODE_NONE}};
 	int rc;
 
 	config_default(&cl.config);
@@ -407,6 +437,8 @@ void cmdline_free(struct cmdline *cl)
 	config_free(&cl->config);
 	free(cl->node.key_file);
 	free(cl->keygen.file);
+	free(cl->stats.machine);
+	cl->stats.machine = NULL;
 	cl->node.key_file = NULL;
 	cl->keygen.file = NULL;
 }

@@ -29,6 +29,7 @@ enum command {
 	COMMAND_NODE,
 	COMMAND_KEYGEN,
 	COMMAND_CHECK,
+	COMMAND_STATS,
 	COMMAND_HELP,
 	COMMAND_VERSION,
 };
@@ -50,6 +51,12 @@ struct check_options {
 	bool json;
 };
 
+struct stats_options {
+	bool json, watch;
+	node_t node;   /* NODE_NONE: all */
+	char *machine; /* NULL: all */
+};
+
 struct cmdline {
 	enum command command;
 	enum command help_about; /* COMMAND_HELP: which command, COMMAND_NONE for the overview */
@@ -57,6 +64,7 @@ struct cmdline {
 	struct node_options node;
 	struct keygen_options keygen;
 	struct check_options check;
+	struct stats_options stats;
 };
 
 /* argv may be reordered, its strings are copied. */

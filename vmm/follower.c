@@ -15,6 +15,7 @@
 #include "vmm/facts.h"
 #include "vmm/mesh.h"
 #include "vmm/signals.h"
+#include "vmm/statsock.h"
 #include "vmm/vm.h"
 
 #define JOIN_TIMEOUT_NS     (60 * NS_PER_SEC)
@@ -113,6 +114,7 @@ static int make_config(const struct joining *j, struct vm_config *config)
 	}
 	int rc = memmap_build(spec, m->n_nodes, &config->map);
 	config->self = m->self;
+	vm_machine_text(m->session, config->machine);
 	facts_to_cpuid(m->cpuid, m->n_cpuid, &config->cpuid);
 	config->tsc = (struct tsc){
 		.host_khz = j->facts.tsc_khz,
@@ -257,7 +259,9 @@ int follower_run(int fd, const uint8_t key[KEY_BYTES], const char *leader)
 		goto out;
 	}
 	signals_attach(signals, vm);
+	struct statsock *stats = statsock_start(vm, NULL);
 	code = serve(vm);
+	statsock_stop(stats);
 	/* Its memory is about to go, so its vCPUs would wait for pages for ever: the end of the process ends all at once. */
 	fflush(NULL);
 	_exit(code);

@@ -13,6 +13,7 @@ static const char overview[] =
 	"  node     let this host take part: wait for a `pangea run` elsewhere to ask for CPUs and RAM\n"
 	"  keygen   make the key by which the hosts of a cluster know each other\n"
 	"  check    say whether this host can be a node, and what to do if not\n"
+	"  stats    show what the nodes that run on this host have done: faults, how long they took, the hottest pages\n"
 	"\n"
 	"  pangea COMMAND --help     every option of a command, with examples\n"
 	"  pangea --version\n"
@@ -149,6 +150,24 @@ static const char check[] = "Usage: pangea check [--json]\n"
 			    "\n"
 			    "Exit code: 0 it can be a node, 1 it cannot.\n";
 
+static const char stats[] =
+	"Usage: pangea stats [--json] [--watch] [--node N] [--machine ID]\n"
+	"\n"
+	"Asks each node that runs on this host, as this user, what it has counted since it started: faults by kind, how long they\n"
+	"took, what each optimisation saved, messages and bytes, resident memory, and the hottest pages of which it is the home,\n"
+	"with the guest's symbols in them.\n"
+	"\n"
+	"  --json                 for programs: {\"nodes\": [{\"machine\", \"node\", \"pid\", \"seconds\", \"stats\": {...}}, "
+	"...]}\n"
+	"  --watch                again each second, with rates, until no node is left; with --json a line each time\n"
+	"  --node N               only nodes of this number\n"
+	"  --machine ID           only nodes of this machine: the 8 digits that are shown\n"
+	"  --help\n"
+	"\n"
+	"Nodes wait for it on a socket in /run/pangea (root) or $XDG_RUNTIME_DIR/pangea; $PANGEA_RUNTIME_DIR is another place.\n"
+	"\n"
+	"Exit code: 0 a node answered, 1 none runs here that this user may ask.\n";
+
 void help_print(FILE *out, enum command about)
 {
 	switch (about) {
@@ -164,6 +183,9 @@ void help_print(FILE *out, enum command about)
 		break;
 	case COMMAND_CHECK:
 		fputs(check, out);
+		break;
+	case COMMAND_STATS:
+		fputs(stats, out);
 		break;
 	default:
 		fputs(overview, out);

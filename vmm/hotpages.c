@@ -139,9 +139,11 @@ json_t *hotpages_json(const struct hotpages *hot, const struct dsm_hot *page)
 	};
 	gpa_t gpa = memmap_gpa(page->page);
 	struct guestsyms_page what;
+	char text[HOTPAGES_TEXT];
 	json_t *o = json_object(), *names = json_array();
 
 	guestsyms_page(hot->gs, gpa, &what);
+	json_object_set_new(o, "page", json_integer((json_int_t)page->page));
 	json_object_set_new(o, "gpa", json_integer((json_int_t)gpa));
 	json_object_set_new(o, "transactions", json_integer((json_int_t)page->transactions));
 	json_object_set_new(o, "home", json_integer(memmap_home(&hot->vm->config.map, page->page)));
@@ -152,5 +154,6 @@ json_t *hotpages_json(const struct hotpages *hot, const struct dsm_hot *page)
 	for (uint32_t i = 0; i < what.n; i++)
 		json_array_append_new(names, json_string(what.name[i]));
 	json_object_set_new(o, "symbols", names);
+	json_object_set_new(o, "text", json_string(hotpages_text(hot, page, text)));
 	return o;
 }

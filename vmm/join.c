@@ -237,6 +237,7 @@ int cluster_join(struct cluster *c, struct vm_config *out)
 	if (code)
 		return code;
 	out->self = 0;
+	vm_machine_text(c->machine.session, out->machine);
 	out->shards = config->shards;
 	out->options = c->machine.options;
 	out->tsc = (struct tsc){

@@ -20,6 +20,7 @@
 #include "vmm/kvmprobe.h"
 #include "vmm/report.h"
 #include "vmm/signals.h"
+#include "vmm/statsock.h"
 
 #define TSC_SAMPLES         40
 #define ANSWER_TIMEOUT_NS   (20 * NS_PER_SEC)
@@ -438,7 +439,9 @@ int leader_run(const struct config *config)
 	if (!l->vm->answers.node_stats)
 		goto out;
 	signals_attach(&l->signals, l->vm);
+	struct statsock *stats = statsock_start(l->vm, l->symbols);
 	drive(l);
+	statsock_stop(stats);
 	console_detach(l->console);
 	code = conclude(l);
 	signals_attach(&l->signals, NULL);

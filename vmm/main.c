@@ -9,6 +9,7 @@
 #include "vmm/hostcheck.h"
 #include "vmm/leader.h"
 #include "vmm/signals.h"
+#include "vmm/statscmd.h"
 
 static int keygen(const struct keygen_options *options)
 {
@@ -48,6 +49,9 @@ int main(int argc, char **argv)
 		break;
 	case COMMAND_CHECK:
 		code = check_run(cl.check.json);
+		break;
+	case COMMAND_STATS:
+		code = statscmd_run(&cl.stats);
 		break;
 	case COMMAND_HELP:
 	case COMMAND_NONE:

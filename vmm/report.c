@@ -75,13 +75,30 @@ static json_t *histogram_json(const uint64_t histogram[DSM_HISTOGRAM])
 	return list;
 }
 
-static json_t *stats_json(const struct dsm_stats *stats, const struct hotpages *pages)
+/* At most, in microseconds. */
+static json_t *latency_json(const uint64_t histogram[DSM_HISTOGRAM])
+{
+	json_t *o = json_object();
+	uint64_t samples = 0;
+
+	for (unsigned i = 0; i < DSM_HISTOGRAM; i++)
+		samples += histogram[i];
+	json_object_set_new(o, "samples", json_integer((json_int_t)samples));
+	json_object_set_new(o, "p50", json_integer((json_int_t)(dsm_percentile(histogram, 50) / NS_PER_US)));
+	json_object_set_new(o, "p99", json_integer((json_int_t)(dsm_percentile(histogram, 99) / NS_PER_US)));
+	json_object_set_new(o, "p999", json_integer((json_int_t)(dsm_percentile(histogram, 99.9) / NS_PER_US)));
+	return o;
+}
+
+json_t *report_node(const struct dsm_stats *stats, const struct hotpages *pages)
 {
 	json_t *o = json_object();
 	json_t *hot = json_array();
 
 	for (size_t i = 0; i < ARRAY_SIZE(counter_names); i++)
 		json_object_set_new(o, counter_names[i].name, json_integer((json_int_t)value_of(stats, &counter_names[i])));
+	json_object_set_new(o, "read_us", latency_json(stats->read_ns));
+	json_object_set_new(o, "write_us", latency_json(stats->write_ns));
 	json_object_set_new(o, "read_ns_log2", histogram_json(stats->read_ns));
 	json_object_set_new(o, "write_ns_log2", histogram_json(stats->write_ns));
 	for (unsigned i = 0; i < DSM_HOTTEST && stats->hot[i].transactions; i++)
@@ -98,11 +115,11 @@ int report_json(const char *path, const struct vm *vm, const struct dsm_stats *a
 	json_t *list = json_array();
 
 	for (node_t n = 0; n < vm->config.map.nodes; n++)
-		json_array_append_new(list, stats_json(&all[n], hot));
+		json_array_append_new(list, report_node(&all[n], hot));
 	json_object_set_new(root, "seconds", json_real(seconds));
 	json_object_set_new(root, "symbols", json_string(hotpages_source(hot)));
 	json_object_set_new(root, "nodes", list);
-	json_object_set_new(root, "all", stats_json(&total, hot));
+	json_object_set_new(root, "all", report_node(&total, hot));
 	json_object_set_new(root, "node0_exits", json_integer((json_int_t)atomic_load(&c->exits)));
 	json_object_set_new(root, "node0_ipis", json_integer((json_int_t)atomic_load(&c->ipis_sent)));
 	int rc = json_dump_file(root, path, JSON_INDENT(2)) < 0 ? -EIO : 0;

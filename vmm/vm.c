@@ -385,6 +385,11 @@ void vm_stopped(struct vm *vm, const struct wire_stop *stop, uint64_t code)
 	note_stop(vm, stop, code);
 }
 
+void vm_machine_text(const uint8_t session[WIRE_SESSION_BYTES], char text[VM_MACHINE_TEXT])
+{
+	snprintf(text, VM_MACHINE_TEXT, "%02x%02x%02x%02x", session[0], session[1], session[2], session[3]);
+}
+
 const char *vm_node_name(const struct vm *vm, node_t node, char *buf)
 {
 	const char *name = node < NODES_MAX ? vm->config.names[node] : "";

@@ -33,6 +33,8 @@
 #define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u
 #define VM_OPTION_WITHOUT_SHIFT        8 /* from here on: DSM_WITHOUT bits */
 
+#define VM_MACHINE_TEXT 9u /* 8 hex digits of the session */
+
 /* What the driver is asked to do; a set of bits, so that none is lost and none can pile up. */
 enum vm_order {
 	VM_ORDER_STOP = 1,
@@ -64,6 +66,7 @@ struct vm_config {
 	unsigned shards;
 	struct net_lane **lane;                     /* [1 + shards], control first; taken over; NULL with one node */
 	struct console *console;                    /* node 0 */
+	char machine[VM_MACHINE_TEXT];              /* tells machines apart, the same on all nodes: for `pangea stats` */
 	char names[NODES_MAX][WIRE_HOST_BYTES + 8]; /* for messages: "local", "host2:7700" */
 };
 
@@ -106,6 +109,9 @@ struct vm {
  * way. */
 CHECKED int vm_start(const struct vm_config *config, struct vm **out);
 void vm_free(struct vm *vm);
+
+/* The first digits of a session, as people see them. */
+void vm_machine_text(const uint8_t session[WIRE_SESSION_BYTES], char text[VM_MACHINE_TEXT]);
 
 /* Ends the machine, here and everywhere. Only the first call counts. `code`: for WIRE_STOP_DEBUG_EXIT. Never blocks. */
 void vm_stop(struct vm *vm, enum wire_stop_reason reason, node_t node, uint64_t code, const char *fmt, ...) PRINTF_LIKE(5, 6);

@@ -288,9 +288,15 @@ case_version() {
 	expect_code 0
 	expect_out '^pangea [0-9]'
 }
+case_stats_without_a_node() {
+	PANGEA_RUNTIME_DIR=$tmp/none wrong 1 'no node of Pangea runs on this host' stats
+}
+case_stats_of_no_number() {
+	wrong 1 "--node: '64' is not the number of a node" stats --node 64
+}
 case_help_of_each_command() {
 	local command
-	for command in run node keygen check; do
+	for command in run node keygen check stats; do
 		"$PANGEA" "$command" --help >"$out" || fail "pangea $command --help: exit code $?"
 		expect_out "^Usage: pangea $command"
 	done

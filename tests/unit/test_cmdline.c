@@ -110,7 +110,11 @@ START_TEST(help_about_each_command_is_understood)
 	static const struct {
 		const char *name;
 		enum command command;
-	} all[] = {{"run", COMMAND_RUN}, {"node", COMMAND_NODE}, {"keygen", COMMAND_KEYGEN}, {"check", COMMAND_CHECK}};
+	} all[] = {{"run", COMMAND_RUN},
+		   {"node", COMMAND_NODE},
+		   {"keygen", COMMAND_KEYGEN},
+		   {"check", COMMAND_CHECK},
+		   {"stats", COMMAND_STATS}};
 	char line[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -122,6 +126,20 @@ START_TEST(help_about_each_command_is_understood)
 		ck_assert_int_eq(parse(line), 0);
 		ck_assert_int_eq(cl.help_about, all[i].command);
 	}
+}
+END_TEST
+
+START_TEST(stats_takes_every_option)
+{
+	ck_assert_int_eq(parse("stats"), 0);
+	ck_assert_int_eq(cl.command, COMMAND_STATS);
+	ck_assert(!cl.stats.json && !cl.stats.watch && cl.stats.node == NODE_NONE && !cl.stats.machine);
+	ck_assert_int_eq(parse("stats --json --watch --node 3 --machine 0badcafe"), 0);
+	ck_assert(cl.stats.json && cl.stats.watch && cl.stats.node == 3);
+	ck_assert_str_eq(cl.stats.machine, "0badcafe");
+	refuse("stats --node 64", "--node: '64' is not the number of a node");
+	refuse("stats --node x", "--node: 'x' is not the number of a node");
+	refuse("stats now", "'now' is one word too many");
 }
 END_TEST
 
@@ -500,6 +518,7 @@ int main(void)
 	tcase_add_test(others, keygen_takes_a_file_and_force);
 	tcase_add_test(others, keygen_with_two_files_is_refused);
 	tcase_add_test(others, check_takes_json);
+	tcase_add_test(others, stats_takes_every_option);
 
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);
