@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "dsm/steps.h"
 
 #define CHECK_EVERY_NS NS_PER_SEC
@@ -45,6 +46,7 @@ static void on_fault(struct shard *shard, const struct view_fault *fault)
 	struct proto_event ev = {.type = fault->write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
 	struct work work = {.page = fault->page, .protected_page = fault->protected_page};
 
+	TRACE_FAULT_BEGIN(fault->page, fault->protected_page ? TRACE_UPGRADE : (fault->write ? TRACE_WRITE : TRACE_READ));
 	shard_count(fault->protected_page ? &shard->stats.faults_upgrade
 					  : (fault->write ? &shard->stats.faults_write : &shard->stats.faults_read),
 		    1);
@@ -92,6 +94,7 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 	};
 	struct work work = {.page = hdr->arg, .payload = hdr->len ? payload : NULL};
 
+	net_trace_received(from, hdr);
 	if (shard->failed)
 		return;
 	shard_count(&shard->stats.messages_in, 1);

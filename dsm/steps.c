@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "dsm/history.h"
 
 /* Relaxed: a reader wants a recent value, nothing is ordered by it. */
@@ -215,12 +216,19 @@ static int verdict_of(struct shard *shard, const struct proto_msg *msg, enum pro
 
 /* ---- the two machines of a page ---- */
 
+/* One place for the probe: perf cannot take a name that has two. */
+__attribute__((noinline)) static void trace_fault_end(rpn_t page, bool write, uint64_t ns)
+{
+	TRACE_FAULT_END(page, write, ns);
+}
+
 static void finished(struct shard *shard, rpn_t page, const struct shard_pending *p)
 {
 	uint64_t now = clock_ns();
 	uint64_t ns = now - p->since_ns;
 	unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
 
+	trace_fault_end(page, p->write, ns);
 	damping_gained(&shard->damping, page, now, ns);
 	if (p->ahead)
 		return;
@@ -265,6 +273,8 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 		if (slot != PAGETAB_NONE) {
 			finished(shard, work->page, &shard->pending[slot]);
 			pagetab_remove(&shard->pending_tab, work->page);
+		} else if (ev->type == PROTO_EV_FAULT_READ || ev->type == PROTO_EV_FAULT_WRITE) {
+			trace_fault_end(work->page, ev->type == PROTO_EV_FAULT_WRITE, 0);
 		}
 	}
 	if (!rc && ev->type == PROTO_EV_MSG)
@@ -332,8 +342,10 @@ static bool better_owned(struct shard *shard, rpn_t page, const struct proto_msg
 				   : history_request(history, msg->from, msg->type == PROTO_REQ_WRITE, dir->copyset, dir->seq);
 	if (msg->type != PROTO_REQ_READ)
 		return migrates;
-	if (migrates && dir->mode == PROTO_EXCL)
+	if (migrates && dir->mode == PROTO_EXCL) {
+		TRACE_MIGRATION(page, __builtin_ctzll(dir->copyset), msg->from);
 		shard_count(&shard->stats.migrated, 1);
+	}
 	/* Never shared, all zero, ours: whoever reads it first will write it, and gets it for good. */
 	return migrates || (!dir->busy && dir->seq == 0 && view_is_zero(dsm->view, page));
 }

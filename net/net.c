@@ -4,10 +4,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/trace.h"
+
 int net_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
 {
 	assert(to < lane->nodes && to != lane->self);
 	assert(wire_hdr_check(hdr, wire_lane_kind(lane->lane)) == 0);
+	TRACE_MESSAGE_SENT(to, hdr->type, hdr->arg, WIRE_HDR_BYTES + hdr->len);
 	return lane->ops->send(lane, to, hdr, payload);
 }
 
@@ -29,6 +32,11 @@ void net_flush(struct net_lane *lane)
 int net_poll(struct net_lane *lane, struct net_sink *sink)
 {
 	return lane->ops->poll(lane, sink);
+}
+
+void net_trace_received(node_t from, const struct wire_hdr *hdr)
+{
+	TRACE_MESSAGE_RECEIVED(from, hdr->type, hdr->arg, WIRE_HDR_BYTES + hdr->len);
 }
 
 int net_fd(struct net_lane *lane)

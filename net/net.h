@@ -70,6 +70,8 @@ void net_flush(struct net_lane *lane);
 /* Handles what is there now, does not block: calls sink->recv and sink->lost, sends what was queued.
  * Returns how many messages and losses it handled, or -errno if this host failed. */
 CHECKED int net_poll(struct net_lane *lane, struct net_sink *sink);
+/* For who has a message in hand: the tracepoint (base/trace.h), at one place for all lanes. */
+void net_trace_received(node_t from, const struct wire_hdr *hdr);
 
 /* A descriptor that polls readable when net_poll has something to do. The lane's own. */
 int net_fd(struct net_lane *lane);

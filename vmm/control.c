@@ -216,6 +216,7 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 {
 	struct control *c = container_of(sink, struct control, sink);
 
+	net_trace_received(from, hdr);
 	c->heard_ns[from] = clock_ns();
 	switch ((enum wire_type)hdr->type) {
 	case WIRE_IPI:

@@ -294,6 +294,14 @@ case_stats_without_a_node() {
 case_stats_of_no_number() {
 	wrong 1 "--node: '64' is not the number of a node" stats --node 64
 }
+case_tracepoints_are_listed() {
+	readelf -n "$PANGEA" >"$out" 2>"$err" || fail "readelf: exit code $?"
+	expect_out 'Provider: pangea'
+	local probe
+	for probe in fault_begin fault_end message_sent message_received migration; do
+		expect_out "Name: $probe"
+	done
+}
 case_help_of_each_command() {
 	local command
 	for command in run node keygen check stats; do

@@ -95,6 +95,26 @@ case_stats_of_running_nodes() {
 	[ -z "$(ls "${PANGEA_RUNTIME_DIR:-/run/pangea}")" ] || [ "$in_lab" = 0 ] || fail 'a socket is left behind'
 }
 
+# The kernel's own interface to probes, which perf uses too: one is made an event, and messages make it fire.
+case_tracepoints() {
+	[ "$in_lab" = 1 ] || { skip 'the trace buffer of this machine is not ours'; return; }
+	local t=/sys/kernel/tracing at offset
+	[ -e $t/uprobe_events ] || mount -t tracefs none $t 2>/dev/null
+	[ -e $t/uprobe_events ] || { skip 'this kernel has no uprobes'; return; }
+	at=$(readelf -n "$PANGEA" | awk '/Name: message_sent$/ { n = 1 } n && /Location:/ { sub(",", "", $2); print $2; exit }')
+	[ -n "$at" ] || { fail 'the program has no probe message_sent'; return; }
+	offset=$(readelf -lW "$PANGEA" | awk '$1 == "LOAD" && / R E / { print $2, $3 }')
+	offset=$((at - ${offset#* } + ${offset% *}))
+	printf 'p:pangea/message_sent %s:0x%x\n' "$self_exe" "$offset" >$t/uprobe_events || { fail 'the kernel takes no probe there'; return; }
+	echo 1 >$t/events/pangea/message_sent/enable
+	run 30 --node local,cpus=1,mem=64M --node local,cpus=1,mem=64M --kernel "$GUESTS/hello"
+	echo 0 >$t/events/pangea/message_sent/enable
+	expect_code 0
+	[ "$(grep -c ' message_sent: ' $t/trace)" -ge 40 ] || fail "$(grep -c ' message_sent: ' $t/trace) messages were seen, and 40 go out to compare the clocks"
+	: >$t/trace
+	: >$t/uprobe_events
+}
+
 case_reboot() {
 	linux 240 'pangea.run=rebootonce' --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
 	expect_out '^REBOOT 1'
