@@ -245,6 +245,14 @@ const char *guestsyms_kernel(const struct guestsyms *gs)
 	return gs->kernel;
 }
 
+bool guestsyms_complete(const struct guestsyms *gs)
+{
+	for (vcpu_t cpu = 0; cpu < gs->cpus && gs->unit_bytes; cpu++)
+		if (gs->unit[cpu] == UINT64_MAX)
+			return false;
+	return true;
+}
+
 /* ---- pages ---- */
 
 /* A name that ends a part of the image, and not an object that lies there. */

@@ -38,6 +38,9 @@ const char *guestsyms_missing(int err);
 /* "Linux version 6.1.0-...": up to the second blank of the guest's banner. */
 const char *guestsyms_kernel(const struct guestsyms *gs);
 
+/* False: more may be found later, as the kernel has not placed its per-CPU memory yet. */
+bool guestsyms_complete(const struct guestsyms *gs);
+
 enum guestsyms_kind {
 	GUESTSYMS_UNKNOWN, /* no symbols to tell */
 	GUESTSYMS_OBJECTS, /* of the kernel's image, or per-CPU: `name` */

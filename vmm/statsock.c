@@ -15,7 +15,9 @@
 #include "base/log.h"
 #include "vmm/report.h"
 
-#define LOOK_AGAIN_NS (10 * NS_PER_SEC) /* the guest boots, reboots, starts CPUs */
+/* The guest boots; and it may reboot as another kernel, or elsewhere. */
+#define LOOK_AGAIN_NS       (5 * NS_PER_SEC)
+#define LOOK_AGAIN_FOUND_NS (60 * NS_PER_SEC)
 
 struct client {
 	int fd; /* -1: free */
@@ -107,6 +109,16 @@ static json_t *pages_answer(const struct statsock *s, const struct statsock_requ
 	return list;
 }
 
+static void look_if_due(struct statsock *s)
+{
+	bool found = s->hot.gs && guestsyms_complete(s->hot.gs);
+
+	if (s->looked_ns && clock_ns() - s->looked_ns < (found ? LOOK_AGAIN_FOUND_NS : LOOK_AGAIN_NS))
+		return;
+	hotpages_look(&s->hot);
+	s->looked_ns = clock_ns();
+}
+
 static int answer(struct statsock *s, struct client *c, size_t line)
 {
 	struct statsock_request request;
@@ -114,10 +126,7 @@ static int answer(struct statsock *s, struct client *c, size_t line)
 
 	if (rc)
 		return rc;
-	if (!s->looked_ns || clock_ns() - s->looked_ns > LOOK_AGAIN_NS) {
-		hotpages_look(&s->hot);
-		s->looked_ns = clock_ns();
-	}
+	look_if_due(s);
 	json_t *json = request.what == STATSOCK_STATS ? stats_answer(s) : pages_answer(s, &request);
 	c->out = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
