@@ -205,6 +205,31 @@ const uint8_t *view_bytes(const struct view *view, rpn_t page)
 	return view->service + (page << PAGE_SHIFT);
 }
 
+int view_peek(const struct view *view, uint64_t at, void *buf, size_t len)
+{
+	uint8_t *to = buf;
+
+	while (len) {
+		ssize_t n = pread(view->fd, to, len, (off_t)at);
+
+		if (n <= 0 && (n == 0 || errno != EINTR))
+			return n == 0 ? -EIO : -errno;
+		if (n > 0) {
+			to += n;
+			at += (uint64_t)n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+uint64_t view_resident_bytes(const struct view *view)
+{
+	struct stat st;
+
+	return fstat(view->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
 unsigned view_shard(const struct view *view, rpn_t page)
 {
 	return (unsigned)(page / BLOCK_PAGES % view->shards);
@@ -364,31 +389,6 @@ int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 		return writable ? view_unprotect(view, page) : view_wake(view, page);
 	int rc = copy_in(view, page, zeros, PAGE_BYTES, writable, true);
 	return rc == -EEXIST ? view_wake(view, page) : rc;
-}
-
-int view_peek(const struct view *view, uint64_t at, void *buf, size_t len)
-{
-	uint8_t *to = buf;
-
-	while (len) {
-		ssize_t n = pread(view->fd, to, len, (off_t)at);
-
-		if (n <= 0 && (n == 0 || errno != EINTR))
-			return n == 0 ? -EIO : -errno;
-		if (n > 0) {
-			to += n;
-			at += (uint64_t)n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
-uint64_t view_resident_bytes(const struct view *view)
-{
-	struct stat st;
-
-	return fstat(view->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
 }
 
 bool view_is_zero(const struct view *view, rpn_t page)

@@ -41,6 +41,10 @@ void view_free(struct view *view);
 uint8_t *view_guest(const struct view *view);
 /* The bytes of a page in the service view. Only for a page that is in the file or whose right is not NONE. */
 const uint8_t *view_bytes(const struct view *view, rpn_t page);
+/* Copies [at, at+len) of the file, pages one after the other, as they are now; holes are zeros and stay holes. Any thread. */
+CHECKED int view_peek(const struct view *view, uint64_t at, void *buf, size_t len);
+/* What the file takes of this host's memory, guest RAM of any home. 0 if the kernel does not say. Any thread. */
+uint64_t view_resident_bytes(const struct view *view);
 
 unsigned view_shard(const struct view *view, rpn_t page);
 int view_fd(const struct view *view, unsigned shard);
@@ -56,10 +60,6 @@ CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bo
 /* Answers a fault on a page whose right suffices already: fills a hole with zeros, or takes a protection off that the fault
  * met (`protected_page`), or only wakes if it is settled by now. */
 CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protected_page);
-/* Copies [at, at+len) of the file, pages one after the other, as they are now; holes are zeros and stay holes. Any thread. */
-CHECKED int view_peek(const struct view *view, uint64_t at, void *buf, size_t len);
-/* What the file takes of this host's memory, guest RAM of any home. 0 if the kernel does not say. Any thread. */
-uint64_t view_resident_bytes(const struct view *view);
 /* True if the page's bytes are all zero. As view_bytes. */
 bool view_is_zero(const struct view *view, rpn_t page);
 /* True if nothing was ever written to the page: it is not in the file. */
