@@ -16,7 +16,7 @@ ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DPANGEA_VERSION='"$(VERSION)"' -iquote . -
 LDLIBS := -pthread -ljansson -lgnutls -lm
 
 # Pure files: no I/O, no clock; implicit conversions are errors too.
-PURE := dsm/proto.c dsm/history.c dsm/stream.c dsm/tables.c net/wire.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c
+PURE := dsm/proto.c dsm/history.c dsm/stream.c dsm/tables.c net/wire.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c vcpu/oneclock.c
 SRC := $(filter-out vmm/main.c,$(wildcard vmm/*.c)) $(wildcard vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c)
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
