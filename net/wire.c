@@ -40,9 +40,8 @@ static const struct rule {
 	[WIRE_FACTS] = {"FACTS", offsetof(struct wire_facts, cpuid), LEN(wire_facts), 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_MACHINE] = {"MACHINE", offsetof(struct wire_machine, cpuid), LEN(wire_machine), 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_MESH_READY] = {"MESH_READY", 0, 0, 0, 0, WIRE_LANE_CONTROL},
-	[WIRE_TSC_PING] = {"TSC_PING", LEN(wire_tsc), LEN(wire_tsc), 0, 0, WIRE_LANE_CONTROL},
-	[WIRE_TSC_PONG] = {"TSC_PONG", LEN(wire_tsc), LEN(wire_tsc), 0, 0, WIRE_LANE_CONTROL},
-	[WIRE_TSC_SET] = {"TSC_SET", LEN(wire_tsc_set), LEN(wire_tsc_set), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_CLOCK_REQ] = {"CLOCK_REQ", LEN(wire_clock_req), LEN(wire_clock_req), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_CLOCK_REPLY] = {"CLOCK_REPLY", LEN(wire_clock_reply), LEN(wire_clock_reply), 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_START] = {"START", 0, 0, 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_PAUSE] = {"PAUSE", 0, 0, 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_PAUSE_ACK] = {"PAUSE_ACK", 0, 0, 0, 0, WIRE_LANE_CONTROL},
@@ -197,24 +196,32 @@ int wire_io_decode(const uint8_t *bytes, size_t len, struct wire_io *io)
 	return 0;
 }
 
-int wire_tsc_decode(const uint8_t *bytes, size_t len, struct wire_tsc *tsc)
+int wire_clock_req_decode(const uint8_t *bytes, size_t len, struct wire_clock_req *req)
 {
-	if (len != sizeof(*tsc))
-		return -EMSGSIZE;
-	memcpy(tsc, bytes, sizeof(*tsc));
-	return 0;
-}
-
-int wire_tsc_set_decode(const uint8_t *bytes, size_t len, struct wire_tsc_set *set)
-{
-	struct wire_tsc_set in;
+	const int64_t span = (int64_t)WIRE_CLOCK_SPAN_MAX;
+	struct wire_clock_req in;
 
 	if (len != sizeof(in))
 		return -EMSGSIZE;
 	memcpy(&in, bytes, sizeof(in));
-	if (in.reserved || in.khz == 0)
+	if (in.ahead < -span || in.ahead > span || in.bound > WIRE_CLOCK_SPAN_MAX || in.least > WIRE_CLOCK_SPAN_MAX ||
+	    in.median > WIRE_CLOCK_SPAN_MAX || in.ppb < -WIRE_CLOCK_PPB_MAX || in.ppb > WIRE_CLOCK_PPB_MAX ||
+	    in.flags & ~WIRE_CLOCK_SET)
 		return -EBADMSG;
-	*set = in;
+	*req = in;
+	return 0;
+}
+
+int wire_clock_reply_decode(const uint8_t *bytes, size_t len, struct wire_clock_reply *reply)
+{
+	struct wire_clock_reply in;
+
+	if (len != sizeof(in))
+		return -EMSGSIZE;
+	memcpy(&in, bytes, sizeof(in));
+	if (in.ppb < 0 || in.ppb > WIRE_CLOCK_PPB_MAX || in.next_ppb < 0 || in.next_ppb > WIRE_CLOCK_PPB_MAX)
+		return -EBADMSG;
+	*reply = in;
 	return 0;
 }
 

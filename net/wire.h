@@ -17,8 +17,8 @@
  *     |  <------------ FACTS           |   what this host has
  *     |  MACHINE ---------->           |   what the machine is; then every node connects to the nodes below it
  *     |  <------------ MESH_READY      |   all lanes to all nodes are up
- *     |  TSC_PING / TSC_PONG ...       |   many; then
- *     |  TSC_SET, START ---->          |   vCPUs run
+ *     |  <------- CLOCK_REQ ...        |   many, each answered by CLOCK_REPLY, until its clock is that of the machine, and
+ *     |  START ------------>           |   on for ever: vCPUs run
  *     |  PAUSE/RESET -> <- ..._ACK     |   a guest reboot: all paused, all reset, START again
  *     |  STOP ------------->           |   either way, whoever knows first; the receiver stops too
  */
@@ -29,7 +29,7 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION         3 /* raised by any change to this file that an older node would misread */
+#define WIRE_VERSION         4 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES       24
 #define WIRE_PAYLOAD_MAX     65536u /* of a control message */
 #define WIRE_DSM_PAYLOAD_MAX 4096u  /* of a message on a dsm lane: a page */
@@ -65,23 +65,22 @@ enum wire_type {
 	WIRE_IO,        /* wire_io; answered by WIRE_IO_REPLY with its seq */
 	WIRE_IO_REPLY,  /* wire_io, `data` filled in for a read */
 
-	WIRE_FACTS = 32, /* wire_facts up to the last CPUID entry used */
-	WIRE_MACHINE,    /* wire_machine up to the last CPUID entry used */
-	WIRE_MESH_READY, /* */
-	WIRE_TSC_PING,   /* wire_tsc; answered by WIRE_TSC_PONG with its seq */
-	WIRE_TSC_PONG,   /* wire_tsc */
-	WIRE_TSC_SET,    /* wire_tsc_set */
-	WIRE_START,      /* */
-	WIRE_PAUSE,      /* answered by WIRE_PAUSE_ACK with its seq */
-	WIRE_PAUSE_ACK,  /* */
-	WIRE_RESET,      /* answered by WIRE_RESET_ACK with its seq */
-	WIRE_RESET_ACK,  /* */
-	WIRE_STOP,       /* wire_stop; arg = exit status for WIRE_STOP_DEBUG_EXIT, else 0 */
-	WIRE_PING,       /* heartbeat: arg = the sender's clock, ns; answered by WIRE_PONG with its arg and seq */
-	WIRE_PONG,       /* */
-	WIRE_STATS_REQ,  /* answered by WIRE_STATS with its seq */
-	WIRE_STATS,      /* little-endian u64 counters, whose meaning both ends know by WIRE_VERSION */
-	WIRE_ENTRY,      /* wire_entry: leader to the node of vCPU 0, before START, if it is not its own */
+	WIRE_FACTS = 32,  /* wire_facts up to the last CPUID entry used */
+	WIRE_MACHINE,     /* wire_machine up to the last CPUID entry used */
+	WIRE_MESH_READY,  /* */
+	WIRE_CLOCK_REQ,   /* wire_clock_req, follower to node 0; answered by WIRE_CLOCK_REPLY with its seq */
+	WIRE_CLOCK_REPLY, /* wire_clock_reply */
+	WIRE_START,       /* */
+	WIRE_PAUSE,       /* answered by WIRE_PAUSE_ACK with its seq */
+	WIRE_PAUSE_ACK,   /* */
+	WIRE_RESET,       /* answered by WIRE_RESET_ACK with its seq */
+	WIRE_RESET_ACK,   /* */
+	WIRE_STOP,        /* wire_stop; arg = exit status for WIRE_STOP_DEBUG_EXIT, else 0 */
+	WIRE_PING,        /* heartbeat: arg = the sender's clock, ns; answered by WIRE_PONG with its arg and seq */
+	WIRE_PONG,        /* */
+	WIRE_STATS_REQ,   /* answered by WIRE_STATS with its seq */
+	WIRE_STATS,       /* little-endian u64 counters, whose meaning both ends know by WIRE_VERSION */
+	WIRE_ENTRY,       /* wire_entry: leader to the node of vCPU 0, before START, if it is not its own */
 };
 
 /* Flags; each type allows its own (the table). */
@@ -185,16 +184,32 @@ struct wire_machine {
 	struct wire_cpuid cpuid[WIRE_CPUID_MAX];  /* the intersection, as every vCPU shall have it */
 };
 
-/* PING: the first two; PONG: echoes them and adds the follower's. */
-struct wire_tsc {
-	uint64_t sent_tsc, sent_ns;   /* leader, when it sent the PING */
-	uint64_t reply_tsc, reply_ns; /* follower, when it sent the PONG; 0 in a PING */
+/* vcpu/oneclock.h has what these are for. Counters and spans of time are in cycles of the guest's counter; a counter may wrap. */
+#define WIRE_CLOCK_PPB_MAX  2000000 /* no two clocks differ more: 0.2 percent */
+#define WIRE_CLOCK_SPAN_MAX (UINT64_C(1) << 56)
+#define WIRE_CLOCK_SET      1u /* flags: the follower's guest counter is set, vCPUs may run */
+
+/* What a follower asks with, and what it knows of its clock, for node 0 to steer by and to report. */
+struct wire_clock_req {
+	uint64_t sent;   /* its counter when it sent this; comes back in the reply */
+	int64_t ahead;   /* its guest counter against the machine's clock; [-SPAN_MAX, SPAN_MAX] */
+	uint64_t bound;  /* the most that its guest counter can be off the machine's clock; [0, SPAN_MAX] */
+	uint64_t least;  /* half of the shortest round trip; [0, SPAN_MAX] */
+	uint64_t median; /* half of the median round trip; [0, SPAN_MAX] */
+	uint64_t offset; /* what is added to its host's counter */
+	uint64_t steps;  /* corrections so far */
+	uint64_t moved;  /* their sum */
+	int32_t ppb;     /* its host's counter against node 0's, billionths; [-PPB_MAX, PPB_MAX] */
+	uint32_t flags;  /* WIRE_CLOCK_SET or 0 */
 };
 
-struct wire_tsc_set {
-	int64_t offset; /* what the follower adds to its host's TSC to have the leader's */
-	uint32_t khz;
-	uint32_t reserved;
+/* The machine's clock as a line over node 0's counter, oneclock.h: `at` at `from`, `ppb` faster than that counter until
+ * `next_from`, `next_ppb` faster from then on. */
+struct wire_clock_reply {
+	uint64_t sent;              /* of the request */
+	uint64_t received, replied; /* node 0's counter: request, reply */
+	uint64_t from, at, next_from;
+	int32_t ppb, next_ppb; /* [0, PPB_MAX] */
 };
 
 /* How vCPU 0 begins: boot.h, struct boot_entry. */
@@ -238,9 +253,9 @@ static_assert(offsetof(struct wire_machine, session) == 16 && offsetof(struct wi
 		      offsetof(struct wire_machine, node) == 48 && offsetof(struct wire_machine, cpuid) == 48 + 80 * 64 &&
 		      sizeof(struct wire_machine) == 48 + 80 * 64 + 28 * 256,
 	      "wire_machine");
-static_assert(sizeof(struct wire_tsc) == 32, "wire_tsc");
-static_assert(sizeof(struct wire_tsc_set) == 16, "wire_tsc_set");
 static_assert(sizeof(struct wire_entry) == 64 && offsetof(struct wire_entry, rip) == 8, "wire_entry");
+static_assert(sizeof(struct wire_clock_req) == 72 && offsetof(struct wire_clock_req, ppb) == 64, "wire_clock_req");
+static_assert(sizeof(struct wire_clock_reply) == 56 && offsetof(struct wire_clock_reply, ppb) == 48, "wire_clock_reply");
 static_assert(sizeof(struct wire_stop) == 208 && offsetof(struct wire_stop, text) == 8, "wire_stop");
 
 /* Writes the WIRE_HDR_BYTES of a header. */
@@ -270,9 +285,9 @@ const char *wire_error(int err);
 CHECKED int wire_ipi_decode(const uint8_t *bytes, size_t len, struct wire_ipi *ipi);
 CHECKED int wire_route_decode(const uint8_t *bytes, size_t len, struct wire_route *route);
 CHECKED int wire_io_decode(const uint8_t *bytes, size_t len, struct wire_io *io);
-CHECKED int wire_tsc_decode(const uint8_t *bytes, size_t len, struct wire_tsc *tsc);
-CHECKED int wire_tsc_set_decode(const uint8_t *bytes, size_t len, struct wire_tsc_set *set);
 CHECKED int wire_entry_decode(const uint8_t *bytes, size_t len, struct wire_entry *entry);
+CHECKED int wire_clock_req_decode(const uint8_t *bytes, size_t len, struct wire_clock_req *req);
+CHECKED int wire_clock_reply_decode(const uint8_t *bytes, size_t len, struct wire_clock_reply *reply);
 CHECKED int wire_stop_decode(const uint8_t *bytes, size_t len, struct wire_stop *stop);
 /* These two leave the unused entries of *facts, *machine zero. -EPROTONOSUPPORT: another version. */
 CHECKED int wire_facts_decode(const uint8_t *bytes, size_t len, struct wire_facts *facts);

@@ -50,7 +50,7 @@ static struct lapic_now now_of(const struct vcpu *vcpu)
 {
 	uint64_t tsc = clock_tsc();
 
-	return (struct lapic_now){.ns = clock_ns(), .tsc = tsc_guest(&vcpu->set->config.tsc, tsc)};
+	return (struct lapic_now){.ns = clock_ns(), .tsc = tsc_guest(&vcpu->tsc, tsc)};
 }
 
 static bool give_up(struct vcpu *vcpu, const char *why)

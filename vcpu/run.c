@@ -27,7 +27,7 @@ static struct lapic_now now_of(const struct vcpu *vcpu)
 {
 	uint64_t tsc = clock_tsc();
 
-	return (struct lapic_now){.ns = clock_ns(), .tsc = tsc_guest(&vcpu->set->config.tsc, tsc)};
+	return (struct lapic_now){.ns = clock_ns(), .tsc = tsc_guest(&vcpu->tsc, tsc)};
 }
 
 /*
@@ -69,8 +69,7 @@ static void sleep_locked(struct vcpu *vcpu)
 	uint64_t wait_ns;
 	struct lapic_now now = now_of(vcpu);
 
-	if (lapic_waits_for_sipi(&vcpu->lapic) ||
-	    !lapic_timer_next(&vcpu->lapic, &now, vcpu->set->config.tsc.guest_khz, &wait_ns)) {
+	if (lapic_waits_for_sipi(&vcpu->lapic) || !lapic_timer_next(&vcpu->lapic, &now, vcpu->tsc.guest_khz, &wait_ns)) {
 		pthread_cond_wait(&vcpu->cond, &vcpu->lock);
 		return;
 	}
@@ -145,7 +144,7 @@ static void arm_timer(struct vcpu *vcpu)
 	struct lapic_now now = now_of(vcpu);
 	uint64_t wait_ns, deadline = 0;
 
-	if (lapic_timer_next(&vcpu->lapic, &now, vcpu->set->config.tsc.guest_khz, &wait_ns))
+	if (lapic_timer_next(&vcpu->lapic, &now, vcpu->tsc.guest_khz, &wait_ns))
 		deadline = now.ns + MAX(wait_ns, 1);
 	/* The same deadline, computed again, differs by the rounding of two clocks. */
 	uint64_t armed = atomic_load_explicit(&vcpu->timer_armed_ns, memory_order_relaxed);
@@ -171,7 +170,7 @@ static void dump_locked(struct vcpu *vcpu)
 	vcpu->dump = false;
 	(void)ioctl(vcpu->fd, KVM_GET_REGS, &regs);
 	(void)ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
-	if (lapic_timer_next(&vcpu->lapic, &now, vcpu->set->config.tsc.guest_khz, &wait_ns))
+	if (lapic_timer_next(&vcpu->lapic, &now, vcpu->tsc.guest_khz, &wait_ns))
 		snprintf(timer, sizeof(timer), "in %llu us", (unsigned long long)(wait_ns / NS_PER_US));
 	log_info(
 		"vCPU %u: rip 0x%llx rsp 0x%llx rflags 0x%llx cr3 0x%llx, %s, pending vector %d, in service %d, tpr 0x%x, timer %s",
@@ -184,7 +183,7 @@ static void dump_locked(struct vcpu *vcpu)
 /* Under the lock: everything between two stays in the guest. Returns true to enter, false to look again. -errno: broken. */
 static int before_entry(struct vcpu *vcpu)
 {
-	struct lapic_now now = now_of(vcpu);
+	struct lapic_now now;
 
 	if (vcpu->pause) {
 		vcpu->paused = true;
@@ -194,9 +193,14 @@ static int before_entry(struct vcpu *vcpu)
 		vcpu->paused = false;
 		return 0;
 	}
+	if (vcpu_hold_locked(vcpu))
+		return 0;
+	int rc = vcpu_step_locked(vcpu);
+	if (rc)
+		return rc;
 	if (vcpu->dump)
 		dump_locked(vcpu);
-	int rc = take_init_and_sipi(vcpu);
+	rc = take_init_and_sipi(vcpu);
 	if (rc)
 		return rc;
 	if (vcpu->route_stale) { /* INIT took its logical id away */
@@ -211,6 +215,7 @@ static int before_entry(struct vcpu *vcpu)
 			sleep_locked(vcpu);
 		return 0;
 	}
+	now = now_of(vcpu);
 	lapic_timer_tick(&vcpu->lapic, &now);
 	if (vcpu->halted && !has_event(vcpu)) {
 		poll_halted(vcpu);
@@ -373,7 +378,8 @@ static int create_vcpu(struct vcpus *vcpus, struct vcpu *vcpu, vcpu_t id)
 		log_error("KVM refuses the processor features of vCPU %u: %s", id, strerror(-rc));
 		goto out;
 	}
-	rc = tsc_apply(&vcpus->config.tsc, vcpus->config.vm_fd, vcpu->fd);
+	vcpu->tsc = vcpus->config.tsc;
+	rc = tsc_apply(&vcpu->tsc, vcpus->config.vm_fd, vcpu->fd);
 	if (!rc)
 		rc = vcpu_state_capture(vcpu);
 	if (!rc)
@@ -441,6 +447,8 @@ int vcpus_new(const struct vcpus_config *config, struct vcpus **out)
 	ipi_routes_reset(vcpus);
 	sigaction(KICK_SIGNAL, &sa, NULL);
 	rc = set_up_vm(config);
+	if (!rc && config->nodes > 1)
+		rc = vcpus_step_init();
 	for (vcpu_t i = 0; !rc && i < vcpus->count; i++)
 		rc = create_vcpu(vcpus, &vcpus->vcpu[i], vcpus->first + i);
 	if (rc)
@@ -546,16 +554,6 @@ int vcpus_reset(struct vcpus *vcpus, const struct kvm_sregs *sregs, const struct
 		pthread_mutex_unlock(&vcpu->lock);
 	}
 	ipi_routes_reset(vcpus);
-	return rc;
-}
-
-int vcpus_set_tsc(struct vcpus *vcpus, const struct tsc *tsc)
-{
-	int rc = 0;
-
-	vcpus->config.tsc = *tsc;
-	for (vcpu_t i = 0; !rc && i < vcpus->count; i++)
-		rc = tsc_apply(tsc, vcpus->config.vm_fd, vcpus->vcpu[i].fd);
 	return rc;
 }
 

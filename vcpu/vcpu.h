@@ -94,7 +94,10 @@ struct vcpu {
 	bool route_stale;
 	bool route_waiting;
 	uint32_t route_acks, route_seq;
+	bool tsc_hold;      /* stays out of the guest until all of this node's vCPUs are */
+	uint64_t tsc_ahead; /* what its counter is to be stepped forward before it enters the guest again */
 
+	struct tsc tsc;            /* the vCPU's thread; others while it is paused, under lock */
 	uint32_t exits_since_root; /* the vCPU's thread only */
 	_Atomic bool poke;         /* something changed: a halted vCPU that polls looks at this without the lock */
 	uint64_t poll_ns;          /* how long the next HLT polls before it sleeps */
@@ -133,7 +136,6 @@ void vcpus_free(struct vcpus *vcpus);
 CHECKED int vcpus_reset(struct vcpus *vcpus, const struct kvm_sregs *sregs, const struct kvm_regs *regs);
 /* The registers of a vCPU at power-on, to be filled in for vcpus_reset. Only where vCPU 0 is. */
 void vcpus_power_on(const struct vcpus *vcpus, struct kvm_sregs *sregs, struct kvm_regs *regs);
-CHECKED int vcpus_set_tsc(struct vcpus *vcpus, const struct tsc *tsc);
 
 /* All leave the guest and stay out. -ETIMEDOUT: one did not within PAUSE_TIMEOUT_NS; logged. */
 CHECKED int vcpus_pause(struct vcpus *vcpus);
@@ -167,6 +169,21 @@ void ipi_routes_reset(struct vcpus *vcpus);
 CHECKED bool vcpu_exit(struct vcpu *vcpu);
 /* The answer of node 0 to an access that was forwarded. */
 void vcpu_io_reply(struct vcpus *vcpus, uint32_t seq, const struct wire_io *io);
+
+/* --- step.c: corrections of the guest's counter while the guest runs --- */
+
+/* Before a vCPU runs. -errno, logged. */
+CHECKED int vcpus_set_tsc(struct vcpus *vcpus, const struct tsc *tsc);
+/* To be called once before vcpus_step_tsc. -errno, logged. */
+CHECKED int vcpus_step_init(void);
+/* Steps the guest counter of all vCPUs here forward while none of them is in the guest: none reads the new one and another after it
+ * the old. Any one thread. Returns at once: a vCPU that waits for a page makes its step when it has that, before it runs guest
+ * code. One that sleeps is woken, since its timer is due earlier now. */
+void vcpus_step_tsc(struct vcpus *vcpus, uint64_t cycles);
+/* The vCPU's thread, lock held, before it enters the guest: waits while others are being brought out of it, makes the steps that
+ * are due. True: it waited, look at everything again. */
+bool vcpu_hold_locked(struct vcpu *vcpu);
+CHECKED int vcpu_step_locked(struct vcpu *vcpu);
 
 /* --- state.c --- */
 

@@ -21,6 +21,7 @@ struct control {
 	uint64_t next_ping_ns;
 	uint64_t heard_ns[NODES_MAX];
 	uint64_t looked_ns; /* when this thread last ran */
+	uint64_t clocks;    /* node 0: the nodes whose clock is set */
 	struct log_limit limit;
 };
 
@@ -54,38 +55,6 @@ static void on_io(struct control *c, node_t from, const struct wire_hdr *hdr, co
 	if (rc && !io.write)
 		io.data = UINT64_MAX;
 	answer(c, from, WIRE_IO_REPLY, hdr, &io, sizeof(io));
-}
-
-static void on_tsc_ping(struct control *c, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
-{
-	struct wire_tsc tsc;
-
-	if (wire_tsc_decode(payload, hdr->len, &tsc)) {
-		refuse(c, from, hdr);
-		return;
-	}
-	tsc.reply_ns = clock_ns();
-	tsc.reply_tsc = clock_tsc();
-	answer(c, from, WIRE_TSC_PONG, hdr, &tsc, sizeof(tsc));
-}
-
-static void on_tsc_pong(struct control *c, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
-{
-	uint64_t now = clock_tsc();
-	struct wire_tsc tsc;
-
-	if (wire_tsc_decode(payload, hdr->len, &tsc)) {
-		refuse(c, from, hdr);
-		return;
-	}
-	pthread_mutex_lock(&c->vm->lock);
-	c->vm->answers.pong_from = from;
-	c->vm->answers.pong_seq = hdr->seq;
-	c->vm->answers.pong_sent = tsc.sent_tsc;
-	c->vm->answers.pong_tsc = tsc.reply_tsc;
-	c->vm->answers.pong_received = now;
-	pthread_mutex_unlock(&c->vm->lock);
-	vm_post(c->vm, VM_ORDER_ANSWER);
 }
 
 /* The leader: node `from` has answered. */
@@ -136,18 +105,26 @@ static void on_order(struct control *c, node_t from, const struct wire_hdr *hdr,
 	vm_post(c->vm, order);
 }
 
-static void on_tsc_set(struct control *c, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+static void on_clock_request(struct control *c, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
 {
-	struct wire_tsc_set set;
+	bool set = false;
 
-	if (wire_tsc_set_decode(payload, hdr->len, &set)) {
+	if (clocksync_request(c->vm->clock, from, hdr, payload, &set))
 		refuse(c, from, hdr);
-		return;
+	else if (set && !(c->clocks & (uint64_t)1 << from)) {
+		c->clocks |= (uint64_t)1 << from;
+		mark(c, &c->vm->answers.clocks, from);
 	}
-	pthread_mutex_lock(&c->vm->lock);
-	c->vm->tsc_set = set;
-	pthread_mutex_unlock(&c->vm->lock);
-	on_order(c, from, hdr, VM_ORDER_TSC);
+}
+
+static void on_clock_reply(struct control *c, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	int rc = clocksync_reply(c->vm->clock, from, hdr, payload);
+
+	if (rc == -EBADMSG)
+		refuse(c, from, hdr);
+	else if (rc)
+		vm_stop(c->vm, WIRE_STOP_ERROR, c->vm->config.self, 0, "its clock cannot be set: %s", strerror(-rc));
 }
 
 static void on_entry(struct control *c, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
@@ -245,14 +222,11 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 	}
 	case WIRE_PONG: /* that it came is all it says */
 		break;
-	case WIRE_TSC_PING:
-		on_tsc_ping(c, from, hdr, payload);
+	case WIRE_CLOCK_REQ:
+		on_clock_request(c, from, hdr, payload);
 		break;
-	case WIRE_TSC_PONG:
-		on_tsc_pong(c, from, hdr, payload);
-		break;
-	case WIRE_TSC_SET:
-		on_tsc_set(c, from, hdr, payload);
+	case WIRE_CLOCK_REPLY:
+		on_clock_reply(c, from, hdr, payload);
 		break;
 	case WIRE_ENTRY:
 		on_entry(c, from, hdr, payload);
@@ -328,11 +302,12 @@ static void *control_main(void *arg)
 {
 	struct control *c = arg;
 	struct epoll_event ev[2];
+	uint64_t wait_ns = 0;
 	bool stop = false;
 
 	pthread_setname_np(pthread_self(), "control");
 	while (!stop) {
-		int n = epoll_wait(c->epoll_fd, ev, ARRAY_SIZE(ev), (int)(CONTROL_PING_NS / NS_PER_MS));
+		int n = epoll_wait(c->epoll_fd, ev, ARRAY_SIZE(ev), (int)((wait_ns + NS_PER_MS - 1) / NS_PER_MS));
 
 		for (int i = 0; i < n; i++)
 			stop |= ev[i].data.fd == c->stop_fd;
@@ -341,6 +316,7 @@ static void *control_main(void *arg)
 			vm_stop(c->vm, WIRE_STOP_ERROR, c->vm->config.self, 0, "the control lane cannot be read: %s",
 				strerror(-rc));
 		heartbeat(c);
+		wait_ns = MIN(clocksync_tick(c->vm->clock), CONTROL_PING_NS);
 	}
 	return NULL;
 }
@@ -366,6 +342,11 @@ int control_start(struct vm *vm, struct net_lane *lane, struct control **out)
 	c->looked_ns = clock_ns();
 	for (node_t n = 0; n < NODES_MAX; n++)
 		c->heard_ns[n] = c->looked_ns;
+	rc = clocksync_new(vm->vcpus, lane, !(vm->config.options & VM_OPTION_NO_CLOCK), &vm->clock);
+	if (rc) {
+		free(c);
+		return rc;
+	}
 	c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ev.data.fd = net_fd(lane);

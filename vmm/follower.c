@@ -116,11 +116,7 @@ static int make_config(const struct joining *j, struct vm_config *config)
 	config->self = m->self;
 	vm_machine_text(m->session, config->machine);
 	facts_to_cpuid(m->cpuid, m->n_cpuid, &config->cpuid);
-	config->tsc = (struct tsc){
-		.host_khz = j->facts.tsc_khz,
-		.guest_khz = m->tsc_khz,
-		.scaled = tsc_needs_scaling(j->facts.tsc_khz, m->tsc_khz),
-	};
+	tsc_set_rates(&config->tsc, j->facts.tsc_khz, m->tsc_khz, !strcmp(j->facts.cpu_vendor, "GenuineIntel"));
 	config->options = m->options;
 	config->shards = m->shards;
 	return rc;
@@ -159,15 +155,7 @@ static void obey(struct vm *vm, unsigned orders)
 {
 	int rc = 0;
 
-	if (orders & VM_ORDER_TSC) {
-		struct tsc tsc = vm->config.tsc;
-
-		pthread_mutex_lock(&vm->lock);
-		tsc.offset = (uint64_t)vm->tsc_set.offset;
-		pthread_mutex_unlock(&vm->lock);
-		rc = vcpus_set_tsc(vm->vcpus, &tsc);
-	}
-	if (!rc && (orders & VM_ORDER_PAUSE)) {
+	if (orders & VM_ORDER_PAUSE) {
 		rc = vcpus_pause(vm->vcpus);
 		if (!rc)
 			acknowledge(vm, WIRE_PAUSE_ACK);
@@ -204,7 +192,7 @@ static void farewell(struct vm *vm)
 static int serve(struct vm *vm)
 {
 	struct wire_hdr ready = {.type = WIRE_MESH_READY};
-	unsigned wanted = VM_ORDER_PAUSE | VM_ORDER_RESET | VM_ORDER_START | VM_ORDER_TSC | VM_ORDER_ENTRY;
+	unsigned wanted = VM_ORDER_PAUSE | VM_ORDER_RESET | VM_ORDER_START | VM_ORDER_ENTRY;
 
 	net_post(vm->config.lane[0], 0, &ready, NULL);
 	for (;;) {

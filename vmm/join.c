@@ -181,6 +181,8 @@ static int describe(struct cluster *c, struct vm_config *out)
 	m->tsc_khz = c->facts[0].tsc_khz;
 	m->options = config->triple_fault == TRIPLE_FAULT_REBOOT ? VM_OPTION_TRIPLE_FAULT_REBOOTS : 0;
 	m->options |= config->without << VM_OPTION_WITHOUT_SHIFT;
+	if (getenv("PANGEA_NO_CLOCK"))
+		m->options |= VM_OPTION_NO_CLOCK;
 	if (gnutls_rnd(GNUTLS_RND_NONCE, m->session, sizeof(m->session)))
 		return EXIT_HOST;
 	for (node_t n = 0; n < config->nodes; n++) {

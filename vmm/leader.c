@@ -22,7 +22,6 @@
 #include "vmm/signals.h"
 #include "vmm/statsock.h"
 
-#define TSC_SAMPLES         40
 #define ANSWER_TIMEOUT_NS   (20 * NS_PER_SEC)
 #define FAREWELL_TIMEOUT_NS (3 * NS_PER_SEC)
 
@@ -134,68 +133,6 @@ static void tell_all(struct leader *l, uint8_t type, uint16_t epoch)
 		control_broadcast(l->vm->control, &hdr, NULL);
 }
 
-/* ---- one clock ---- */
-
-/*
- * The other node's counter against ours, by the quickest of many round trips: it was read somewhere between our two readings, so
- * the error is at most half of that round trip, which is less than the way of any message.
- */
-static bool measure_tsc(struct leader *l, node_t n, uint64_t *ours, uint64_t *theirs)
-{
-	struct vm *vm = l->vm;
-	uint64_t best = UINT64_MAX;
-
-	for (int i = 0; i < TSC_SAMPLES; i++) {
-		struct wire_tsc tsc = {.sent_ns = clock_ns()};
-		struct wire_hdr hdr = {.type = WIRE_TSC_PING, .len = sizeof(tsc), .seq = ++l->seq};
-		uint64_t deadline = clock_ns() + ANSWER_TIMEOUT_NS;
-		bool mine = false;
-
-		tsc.sent_tsc = clock_tsc();
-		net_post(vm->config.lane[0], n, &hdr, &tsc);
-		while (!mine) {
-			unsigned came = vm_wait(vm, VM_ORDER_ANSWER, deadline);
-
-			if (came & VM_ORDER_STOP)
-				return false;
-			if (!came) {
-				vm_stop(vm, WIRE_STOP_LOST, n, 0, "it did not answer while its clock was compared");
-				return false;
-			}
-			pthread_mutex_lock(&vm->lock);
-			mine = vm->answers.pong_seq == l->seq && vm->answers.pong_from == n;
-			struct vm_answers a = vm->answers;
-			pthread_mutex_unlock(&vm->lock);
-			if (mine && a.pong_received - a.pong_sent < best) {
-				best = a.pong_received - a.pong_sent;
-				*ours = a.pong_sent + best / 2;
-				*theirs = a.pong_tsc;
-			}
-		}
-	}
-	return true;
-}
-
-static bool set_clocks(struct leader *l)
-{
-	const struct tsc *mine = &l->vm->config.tsc;
-
-	for (node_t n = 1; n < l->vm->config.map.nodes; n++) {
-		uint32_t khz = l->cluster->facts[n].tsc_khz;
-		struct tsc other = {
-			.host_khz = khz, .guest_khz = mine->guest_khz, .scaled = tsc_needs_scaling(khz, mine->guest_khz)};
-		struct wire_tsc_set set = {.khz = mine->guest_khz};
-		struct wire_hdr hdr = {.type = WIRE_TSC_SET, .len = sizeof(set), .seq = ++l->seq};
-		uint64_t ours = 0, theirs = 0;
-
-		if (!measure_tsc(l, n, &ours, &theirs))
-			return false;
-		set.offset = (int64_t)(tsc_guest(mine, ours) - tsc_guest(&other, theirs));
-		net_post(l->vm->config.lane[0], n, &hdr, &set);
-	}
-	return true;
-}
-
 /* ---- the guest ---- */
 
 /* vCPU 0 of a machine whose node 0 gives no CPU is another's: it sets the registers. */
@@ -292,7 +229,7 @@ static void drive(struct leader *l)
 	struct vm *vm = l->vm;
 	int rc;
 
-	if (!await_all(vm, &vm->answers.ready, "get ready") || !set_clocks(l))
+	if (!await_all(vm, &vm->answers.ready, "get ready") || !await_all(vm, &vm->answers.clocks, "set its clock"))
 		return;
 	rc = start_guest(l, true);
 	if (rc) {

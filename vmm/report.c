@@ -33,6 +33,25 @@ static struct dsm_stats total_of(const struct vm *vm, const struct dsm_stats *al
 	return total;
 }
 
+/* Cycles of the guest's counter as ns. */
+static double cycles_ns(const struct vm *vm, uint64_t cycles)
+{
+	return (double)cycles * 1e6 / vm->config.tsc.guest_khz;
+}
+
+static void print_clock(FILE *out, const struct vm *vm)
+{
+	struct clock_figures f;
+
+	fprintf(out, "\n%-40s%12s%12s%12s%12s%12s%12s\n", "clock, against node 0's", "rate, ppm", "skew at most", "worst",
+		"one-way, us", "median", "corrections");
+	for (node_t n = 0; n < vm->config.map.nodes; n++) {
+		clocksync_figures(vm->clock, n, &f);
+		fprintf(out, "node %-35u%12.3f%12.1f%12.1f%12.1f%12.1f%12llu\n", n, f.ppb / 1e3, (double)f.bound_ns / 1e3,
+			(double)f.worst_ns / 1e3, (double)f.least_ns / 1e3, (double)f.median_ns / 1e3, (unsigned long long)f.steps);
+	}
+}
+
 void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, double seconds, const struct hotpages *hot)
 {
 	struct dsm_stats total = total_of(vm, all);
@@ -60,7 +79,9 @@ void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, d
 	for (node_t n = 0; n < nodes; n++)
 		fprintf(out, "%6llu/%-5llu", (unsigned long long)dsm_percentile(all[n].write_ns, 50) / 1000,
 			(unsigned long long)dsm_percentile(all[n].write_ns, 99) / 1000);
-	fprintf(out, "\n\nhottest pages: transactions, and what is there (%s)\n", hotpages_source(hot));
+	fputc('\n', out);
+	print_clock(out, vm);
+	fprintf(out, "\nhottest pages: transactions, and what is there (%s)\n", hotpages_source(hot));
 	for (unsigned i = 0; i < HOT_LINES && total.hot[i].transactions; i++)
 		fprintf(out, "%10llu  %s\n", (unsigned long long)total.hot[i].transactions,
 			hotpages_text(hot, &total.hot[i], text));
@@ -107,6 +128,20 @@ json_t *report_node(const struct dsm_stats *stats, const struct hotpages *pages)
 	return o;
 }
 
+/* The counters as text: JSON's numbers do not hold them. */
+static json_t *clock_json(const struct vm *vm, node_t node)
+{
+	struct clock_figures f;
+	char offset[24];
+
+	clocksync_figures(vm->clock, node, &f);
+	snprintf(offset, sizeof(offset), "%llu", (unsigned long long)f.offset);
+	return json_pack("{s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:f}", "offset_cycles", offset, "rate_ppm", f.ppb / 1e3, "skew_bound_ns",
+			 (json_int_t)f.bound_ns, "skew_bound_worst_ns", (json_int_t)f.worst_ns, "one_way_ns",
+			 (json_int_t)f.least_ns, "one_way_median_ns", (json_int_t)f.median_ns, "corrections", (json_int_t)f.steps,
+			 "corrected_ns", cycles_ns(vm, f.moved_cycles));
+}
+
 int report_json(const char *path, const struct vm *vm, const struct dsm_stats *all, double seconds, const struct hotpages *hot)
 {
 	struct dsm_stats total = total_of(vm, all);
@@ -120,6 +155,8 @@ int report_json(const char *path, const struct vm *vm, const struct dsm_stats *a
 	json_object_set_new(root, "symbols", json_string(hotpages_source(hot)));
 	json_object_set_new(root, "nodes", list);
 	json_object_set_new(root, "all", report_node(&total, hot));
+	for (node_t n = 0; vm->clock && n < vm->config.map.nodes; n++)
+		json_object_set_new(json_array_get(list, n), "clock", clock_json(vm, n));
 	json_object_set_new(root, "node0_exits", json_integer((json_int_t)atomic_load(&c->exits)));
 	json_object_set_new(root, "node0_ipis", json_integer((json_int_t)atomic_load(&c->ipis_sent)));
 	int rc = json_dump_file(root, path, JSON_INDENT(2)) < 0 ? -EIO : 0;

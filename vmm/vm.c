@@ -271,6 +271,7 @@ static int lane_start(struct vm *vm)
 static void lane_stop(struct vm *vm)
 {
 	control_stop(vm->control);
+	clocksync_free(vm->clock);
 }
 
 static const struct vm_step vm_steps[] = {

@@ -26,11 +26,13 @@
 #include "net/net.h"
 #include "vcpu/vcpu.h"
 #include "vmm/boot.h"
+#include "vmm/clocksync.h"
 #include "vmm/console.h"
 #include "vmm/memmap.h"
 
 /* wire_machine.options */
 #define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u
+#define VM_OPTION_NO_CLOCK             2u
 #define VM_OPTION_WITHOUT_SHIFT        8 /* from here on: DSM_WITHOUT bits */
 
 #define VM_MACHINE_TEXT 9u /* 8 hex digits of the session */
@@ -42,19 +44,15 @@ enum vm_order {
 	VM_ORDER_PAUSE = 4,  /* follower: as the leader says, in this order */
 	VM_ORDER_RESET = 8,
 	VM_ORDER_START = 16,
-	VM_ORDER_TSC = 32,
-	VM_ORDER_ANSWER = 64, /* leader: an acknowledgement, a PONG or statistics came */
+	VM_ORDER_ANSWER = 64, /* leader: an acknowledgement or statistics came */
 	VM_ORDER_SIGNAL = 128,
 	VM_ORDER_ENTRY = 256, /* follower: vCPU 0 is here, and begins as told */
 };
 
 /* The leader's view of what the others have answered. */
 struct vm_answers {
-	uint64_t ready, paused, reset, stats; /* sets of nodes */
-	uint32_t pong_seq;
-	node_t pong_from;
-	uint64_t pong_sent, pong_tsc, pong_received; /* host counters: ours, theirs, ours */
-	struct dsm_stats *node_stats;                /* [nodes] */
+	uint64_t ready, clocks, paused, reset, stats; /* sets of nodes */
+	struct dsm_stats *node_stats;                 /* [nodes] */
 };
 
 struct vm_config {
@@ -87,6 +85,7 @@ struct vm {
 	struct machine_sink machine_sink;
 
 	struct control *control; /* NULL with one node */
+	struct clocksync *clock; /* NULL with one node; made by control_start, and freed after the thread has ended */
 
 	pthread_mutex_t lock;
 	pthread_cond_t cond; /* CLOCK_MONOTONIC: an order came */
@@ -98,11 +97,10 @@ struct vm {
 	uint64_t stop_code; /* isa-debug-exit */
 	bool rebooted;      /* leader: ended by a reset that --no-reboot forbids */
 	uint16_t epoch;
-	uint16_t reset_epoch;        /* follower: the epoch of the RESET under way */
-	uint32_t order_seq;          /* follower: of the PAUSE or RESET under way */
-	struct wire_tsc_set tsc_set; /* follower */
-	struct wire_entry entry;     /* follower with vCPU 0 */
-	struct vm_answers answers;   /* leader */
+	uint16_t reset_epoch;      /* follower: the epoch of the RESET under way */
+	uint32_t order_seq;        /* follower: of the PAUSE or RESET under way */
+	struct wire_entry entry;   /* follower with vCPU 0 */
+	struct vm_answers answers; /* leader */
 };
 
 /* Builds this node; vCPUs exist and are paused, shards and the control thread run. -errno, logged; the lanes are gone either

@@ -69,9 +69,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_ipi ipi;
 	struct wire_route route;
 	struct wire_io io;
-	struct wire_tsc tsc;
-	struct wire_tsc_set set;
 	struct wire_entry entry;
+	struct wire_clock_req req;
+	struct wire_clock_reply reply;
 	struct wire_stop stop;
 	uint64_t counters[8];
 	size_t n;
@@ -96,12 +96,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			REQUIRE(io.len <= 8 && io.addr + (io.len - 1) >= io.addr && (io.mmio || io.addr <= 0xffff));
 		break;
 	case 4:
-		if (wire_tsc_decode(data, size, &tsc) == 0)
-			REQUIRE(size == sizeof(tsc));
+		if (wire_clock_req_decode(data, size, &req) == 0)
+			REQUIRE(size == sizeof(req) && req.bound <= WIRE_CLOCK_SPAN_MAX &&
+				llabs(req.ahead) <= (int64_t)WIRE_CLOCK_SPAN_MAX && abs(req.ppb) <= WIRE_CLOCK_PPB_MAX &&
+				req.flags <= WIRE_CLOCK_SET);
 		break;
 	case 5:
-		if (wire_tsc_set_decode(data, size, &set) == 0)
-			REQUIRE(set.khz != 0);
+		if (wire_clock_reply_decode(data, size, &reply) == 0)
+			REQUIRE(reply.ppb >= 0 && reply.ppb <= WIRE_CLOCK_PPB_MAX && reply.next_ppb >= 0 &&
+				reply.next_ppb <= WIRE_CLOCK_PPB_MAX);
 		break;
 	case 6:
 		if (wire_stop_decode(data, size, &stop) == 0)

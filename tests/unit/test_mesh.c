@@ -76,11 +76,11 @@ static void peer_sends_header(uint8_t type, uint32_t bytes)
 
 START_TEST(message_arrives_with_its_payload)
 {
-	struct wire_tsc_set sent = {.offset = -5, .khz = 3000000}, got;
+	struct wire_clock_reply sent = {.sent = UINT64_MAX, .at = 3000000, .ppb = 5}, got;
 
-	ck_assert_int_eq(mesh_send(fd[1], WIRE_TSC_SET, &sent, sizeof(sent), &why), 0);
-	ck_assert_int_eq(receive(WIRE_TSC_SET, LONG_NS), 0);
-	ck_assert_int_eq(wire_tsc_set_decode(buf, len, &got), 0);
+	ck_assert_int_eq(mesh_send(fd[1], WIRE_CLOCK_REPLY, &sent, sizeof(sent), &why), 0);
+	ck_assert_int_eq(receive(WIRE_CLOCK_REPLY, LONG_NS), 0);
+	ck_assert_int_eq(wire_clock_reply_decode(buf, len, &got), 0);
 	ck_assert_mem_eq(&got, &sent, sizeof(got));
 }
 END_TEST
@@ -97,7 +97,7 @@ static void *drip(void *arg)
 {
 	const uint8_t *bytes = arg;
 
-	for (size_t i = 0; i < WIRE_HDR_BYTES + sizeof(struct wire_tsc_set); i++) {
+	for (size_t i = 0; i < WIRE_HDR_BYTES + sizeof(struct wire_clock_reply); i++) {
 		peer_sends(bytes + i, 1);
 		usleep(1000);
 	}
@@ -106,14 +106,14 @@ static void *drip(void *arg)
 
 START_TEST(message_in_pieces_is_put_together)
 {
-	uint8_t raw[WIRE_HDR_BYTES + sizeof(struct wire_tsc_set)] = {0};
-	struct wire_hdr hdr = {.type = WIRE_TSC_SET, .len = sizeof(struct wire_tsc_set)};
+	uint8_t raw[WIRE_HDR_BYTES + sizeof(struct wire_clock_reply)] = {0};
+	struct wire_hdr hdr = {.type = WIRE_CLOCK_REPLY, .len = sizeof(struct wire_clock_reply)};
 	pthread_t thread;
 
 	wire_hdr_encode(&hdr, raw);
 	ck_assert_int_eq(pthread_create(&thread, NULL, drip, raw), 0);
-	ck_assert_int_eq(receive(WIRE_TSC_SET, LONG_NS), 0);
-	ck_assert_uint_eq(len, sizeof(struct wire_tsc_set));
+	ck_assert_int_eq(receive(WIRE_CLOCK_REPLY, LONG_NS), 0);
+	ck_assert_uint_eq(len, sizeof(struct wire_clock_reply));
 	pthread_join(thread, NULL);
 }
 END_TEST
@@ -179,9 +179,9 @@ END_TEST
 
 START_TEST(peer_silent_in_the_middle_is_given_up_too)
 {
-	peer_sends_header(WIRE_TSC_SET, sizeof(struct wire_tsc_set));
+	peer_sends_header(WIRE_CLOCK_REPLY, sizeof(struct wire_clock_reply));
 	peer_sends("abc", 3);
-	refused(WIRE_TSC_SET, -ETIMEDOUT, "in the middle of a message");
+	refused(WIRE_CLOCK_REPLY, -ETIMEDOUT, "in the middle of a message");
 }
 END_TEST
 
@@ -194,9 +194,9 @@ END_TEST
 
 START_TEST(peer_that_hangs_up_in_the_middle_is_an_error)
 {
-	peer_sends_header(WIRE_TSC_SET, sizeof(struct wire_tsc_set));
+	peer_sends_header(WIRE_CLOCK_REPLY, sizeof(struct wire_clock_reply));
 	hang_up();
-	refused(WIRE_TSC_SET, -ECONNRESET, "in the middle of a message");
+	refused(WIRE_CLOCK_REPLY, -ECONNRESET, "in the middle of a message");
 }
 END_TEST
 

@@ -61,7 +61,7 @@ START_TEST(every_type_is_named_and_on_one_lane_only)
 		ck_assert_int_eq(right != 0, strcmp(wire_type_name((uint8_t)type), "?") != 0);
 		known += right != 0;
 	}
-	ck_assert_int_eq(known, 9 + 4 + 6 + 17);
+	ck_assert_int_eq(known, 9 + 4 + 6 + 16);
 }
 END_TEST
 
@@ -309,17 +309,52 @@ START_TEST(stop_with_text_that_would_harm_a_terminal_is_refused)
 }
 END_TEST
 
-START_TEST(tsc_set_is_checked)
+START_TEST(clock_request_is_checked)
 {
-	struct wire_tsc_set set = {.offset = -5, .khz = 2000000}, back;
+	const struct wire_clock_req good = {
+		.sent = UINT64_MAX, .ahead = -5, .bound = 7, .ppb = -WIRE_CLOCK_PPB_MAX, .flags = WIRE_CLOCK_SET};
+	struct wire_clock_req req = good, back;
 
-	ck_assert_int_eq(wire_tsc_set_decode((uint8_t *)&set, sizeof(set), &back), 0);
-	ck_assert_int_eq(back.offset, -5);
-	set.khz = 0;
-	ck_assert_int_eq(wire_tsc_set_decode((uint8_t *)&set, sizeof(set), &back), -EBADMSG);
-	set.khz = 1;
-	set.reserved = 1;
-	ck_assert_int_eq(wire_tsc_set_decode((uint8_t *)&set, sizeof(set), &back), -EBADMSG);
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), 0);
+	ck_assert_mem_eq(&back, &good, sizeof(good));
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req) - 1, &back), -EMSGSIZE);
+	req.ahead = (int64_t)WIRE_CLOCK_SPAN_MAX + 1;
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), -EBADMSG);
+	req.ahead = INT64_MIN;
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), -EBADMSG);
+	req = good;
+	req.bound = WIRE_CLOCK_SPAN_MAX + 1;
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), -EBADMSG);
+	req = good;
+	req.least = UINT64_MAX;
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), -EBADMSG);
+	req = good;
+	req.median = UINT64_MAX;
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), -EBADMSG);
+	req = good;
+	req.ppb = WIRE_CLOCK_PPB_MAX + 1;
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), -EBADMSG);
+	req.ppb = INT32_MIN;
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), -EBADMSG);
+	req = good;
+	req.flags = 2;
+	ck_assert_int_eq(wire_clock_req_decode((uint8_t *)&req, sizeof(req), &back), -EBADMSG);
+}
+END_TEST
+
+START_TEST(clock_reply_is_checked)
+{
+	const struct wire_clock_reply good = {.sent = 1, .received = UINT64_MAX, .ppb = WIRE_CLOCK_PPB_MAX};
+	struct wire_clock_reply reply = good, back;
+
+	ck_assert_int_eq(wire_clock_reply_decode((uint8_t *)&reply, sizeof(reply), &back), 0);
+	ck_assert_mem_eq(&back, &good, sizeof(good));
+	ck_assert_int_eq(wire_clock_reply_decode((uint8_t *)&reply, sizeof(reply) + 1, &back), -EMSGSIZE);
+	reply.ppb = WIRE_CLOCK_PPB_MAX + 1;
+	ck_assert_int_eq(wire_clock_reply_decode((uint8_t *)&reply, sizeof(reply), &back), -EBADMSG);
+	reply = good;
+	reply.next_ppb = -1; /* the machine's clock is never slower than node 0's */
+	ck_assert_int_eq(wire_clock_reply_decode((uint8_t *)&reply, sizeof(reply), &back), -EBADMSG);
 }
 END_TEST
 
@@ -481,8 +516,9 @@ int main(void)
 	tcase_add_test(tc, io_access_is_one_that_a_guest_can_make);
 	tcase_add_test(tc, stop_carries_its_text_cut_and_printable);
 	tcase_add_test(tc, stop_with_text_that_would_harm_a_terminal_is_refused);
-	tcase_add_test(tc, tsc_set_is_checked);
 	tcase_add_test(tc, entry_is_checked);
+	tcase_add_test(tc, clock_request_is_checked);
+	tcase_add_test(tc, clock_reply_is_checked);
 	tcase_add_test(tc, facts_come_back_as_sent);
 	tcase_add_test(tc, facts_whose_length_does_not_fit_their_count_are_refused);
 	tcase_add_test(tc, facts_of_another_version_are_told_apart);
