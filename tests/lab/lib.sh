@@ -115,13 +115,14 @@ pack()
 	mv "$2.new.$$" "$2"
 }
 
-# helper NAME: compile tests/lab/NAME.c as $LAB/NAME, if it is not there or older.
+# helper NAME [OPTION...]: compile tests/lab/NAME.c as $LAB/NAME, if it is not there or older.
 helper()
 {
 	local out=$LAB/$1 src=$ROOT/tests/lab/$1.c
+	shift
 	newer "$out" "$src" || return 0
 	mkdir -p "$LAB"
-	gcc -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -o "$out.new.$$" "$src" || die "cannot compile $src" 'tests/lab/install'
+	gcc -std=c17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror "$@" -o "$out.new.$$" "$src" || die "cannot compile $src" 'tests/lab/install'
 	mv "$out.new.$$" "$out"
 }
 
