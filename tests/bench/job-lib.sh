@@ -68,11 +68,11 @@ value() {
 		}
 		END { if (!found) print "-" }'
 }
-# total KEY: of "all" in the statistics of the last run.
-# (and) clock_of_1 KEY: of node 1's clock in the statistics of the last run.
+# clock_of_1 KEY: of node 1's clock in the statistics of the last run.
 clock_of_1() {
 	awk -v key="\"$1\":" '$1 == key { sub(",", "", $2); if (++n == 2) { print $2; exit } } END { if (n < 2) print "-" }' "$tmp/stats" 2>/dev/null || echo -
 }
+# total KEY: of "all" in the statistics of the last run.
 total() {
 	awk -v key="\"$1\":" '/"all":/ { all = 1 } all && $1 == key { sub(",", "", $2); print $2; found = 1; exit } END { if (!found) print "-" }' \
 		"$tmp/stats" 2>/dev/null || echo -
