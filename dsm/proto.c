@@ -136,6 +136,28 @@ static void dir_close(struct proto_dir *dir)
 	dir->busy = false;
 	dir->requester = 0;
 	dir->involved = 0;
+	dir->reading = 0;
+}
+
+/*
+ * Rows H1, H6, H9: the running READ serves these nodes too. Suppliers are those who had the page before: neither whom it still
+ * serves, who may not have the bytes yet, nor the home, which would end it by itself.
+ */
+static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_t requesters, struct proto_actions *out)
+{
+	uint64_t holders = dir->copyset & ~dir->reading & ~bit(ctx->home);
+
+	assert(!(dir->copyset & requesters)); /* a holder's REQ_READ was refused when it came */
+	for (uint64_t left = requesters; left; left &= left - 1) {
+		node_t requester = (node_t)__builtin_ctzll(left), supplier = proto_supplier(holders, ctx->home, requester);
+		struct proto_msg msg = {.epoch = ctx->epoch, .seq = dir->seq, .requester = requester};
+
+		add_send(out, bit(supplier), &msg, PROTO_FWD_READ);
+		dir->involved |= bit(requester) | bit(supplier);
+	}
+	dir->reading |= requesters;
+	dir->copyset |= requesters;
+	dir->mode = PROTO_SHARED;
 }
 
 /* Rows H1..H4, H14: begins a transaction. From here on copyset and mode are what will hold when it is over. */
@@ -151,12 +173,15 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	msg.seq = dir->seq;
 	dir->busy = true;
 	dir->requester = (uint8_t)requester;
-	if (kind == PROTO_READ) {
-		node_t supplier = proto_supplier(holders, ctx->home, requester);
-
+	if (kind == PROTO_READ && !(holders & bit(ctx->home))) { /* readers do not hinder each other: all who wait are served */
+		dir_read(dir, ctx, me | dir->wait_read, out);
+		dir->wait_read = 0;
+		return;
+	}
+	if (kind == PROTO_READ) {                /* over when the home has sent its copy: nobody needs to join */
 		assert(holders == dir->copyset); /* a holder's REQ_READ was refused when it came */
-		add_send(out, bit(supplier), &msg, PROTO_FWD_READ);
-		dir->involved = me | bit(supplier);
+		add_send(out, bit(ctx->home), &msg, PROTO_FWD_READ);
+		dir->involved = me | bit(ctx->home);
 		dir->copyset |= me;
 		dir->mode = PROTO_SHARED;
 		return;
@@ -217,8 +242,10 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
 	if (dir->busy) {
 		if (write)
 			dir->wait_write |= from;
-		else
+		else if (!dir->reading || dir->wait_write) /* no reader overtakes a writer who waits */
 			dir->wait_read |= from;
+		else
+			dir_read(dir, ctx, from, out);
 		return PROTO_OK;
 	}
 	dir_start(dir, ctx, msg->from, dir_kind(dir, ev, write), out);
@@ -229,6 +256,16 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
 static node_t dir_closer(const struct proto_dir *dir, const struct proto_ctx *ctx)
 {
 	return dir->involved == (bit(dir->requester) | bit(ctx->home)) ? ctx->home : dir->requester;
+}
+
+/* May this DONE come now? Each whom a READ serves sends one. */
+static bool dir_may_end(const struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_msg *msg)
+{
+	if (!dir->busy || msg->seq != dir->seq)
+		return false;
+	if (dir->reading)
+		return msg->from == msg->requester && dir->reading & bit(msg->from);
+	return msg->requester == dir->requester && msg->from == dir_closer(dir, ctx);
 }
 
 /* Rows H8..H10. Round robin from the requester just served: a waiter waits for at most nodes - 1 transactions. */
@@ -244,8 +281,11 @@ static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx
 		return PROTO_GONE;
 	if (seq_before(msg->seq, dir->seq))
 		return PROTO_STALE;
-	if (!dir->busy || msg->requester != served || msg->seq != dir->seq || msg->from != dir_closer(dir, ctx))
+	if (!dir_may_end(dir, ctx, msg))
 		return PROTO_PEER_FAULT;
+	dir->reading &= ~bit(msg->requester);
+	if (dir->reading)
+		return PROTO_OK;
 	dir_close(dir);
 	while (waiting && !dir->busy) { /* a start may close at once [H14] */
 		next = next_member(waiting, served);
@@ -277,7 +317,7 @@ static enum proto_verdict dir_peer_lost(struct proto_dir *dir, const struct prot
 		return PROTO_OK;
 	}
 	if (dir->busy)
-		tell |= bit(dir->requester);
+		tell |= dir->reading ? dir->reading : bit(dir->requester);
 	tell &= ~gone;
 	*dir = (struct proto_dir){.copyset = dir->copyset, .mode = dir->mode, .seq = dir->seq, .lost = true};
 	if (tell)

@@ -107,7 +107,7 @@ struct proto_action {
 	struct proto_msg msg; /* SEND: complete but for ZERO/HAS_DATA */
 };
 
-#define PROTO_ACTIONS_MAX 5
+#define PROTO_ACTIONS_MAX 64 /* a FWD_READ for each of the others; other steps have at most 5 */
 struct proto_actions {
 	uint32_t n;
 	struct proto_action action[PROTO_ACTIONS_MAX];
@@ -127,9 +127,10 @@ struct proto_dir {
 	uint64_t wait_read;  /* queued requesters; disjoint */
 	uint64_t wait_write; /* ... */
 	uint64_t involved;   /* busy: the nodes whose loss would stop the transaction */
+	uint64_t reading;    /* busy with a READ that others than the home supply: whom it still serves */
 	uint32_t seq;        /* of the last transaction begun */
 	uint8_t mode;        /* enum proto_mode */
-	uint8_t requester;   /* busy: whom it serves */
+	uint8_t requester;   /* busy: whom it serves; of a READ, for whom it was begun */
 	bool busy;
 	bool lost;
 };
@@ -185,7 +186,7 @@ const char *proto_msg_name(uint8_t type);
 const char *proto_verdict_name(enum proto_verdict verdict);
 
 _Static_assert(sizeof(struct proto_msg) == 20, "a message is copied about: keep it small");
-_Static_assert(sizeof(struct proto_dir) == 40, "pool of busy entries");
+_Static_assert(sizeof(struct proto_dir) == 48, "pool of busy entries");
 _Static_assert(sizeof(struct proto_cache) == 24, "pool of pending pages");
 _Static_assert(sizeof(struct proto_dir_packed) == 12, "12 bytes a shared page: 0.3 % of it");
 

@@ -20,7 +20,7 @@
 
 #define SHARD_PENDING  1024u /* faults of this node under way; its threads that can fault are fewer */
 #define SHARD_BUSY     4096u /* pages homed here in transactions */
-#define SHARD_LOOPBACK 64u
+#define SHARD_LOOPBACK 128u  /* a FWD_READ for each other node, and what else a step sends */
 #define SHARD_HELD     256u
 
 /* What all shards of a node share; written before they start, each page's entries by its shard only. */

@@ -15,7 +15,8 @@ static void check_dir(const struct proto_dir *dir, node_t nodes)
 	assert(dir->copyset && !(dir->copyset & ~all));
 	assert(dir->mode == PROTO_SHARED || __builtin_popcountll(dir->copyset) == 1);
 	assert(!(dir->wait_read & dir->wait_write));
-	assert(dir->busy || (!dir->wait_read && !dir->wait_write && !dir->involved && !dir->requester));
+	assert(dir->busy || (!dir->wait_read && !dir->wait_write && !dir->involved && !dir->requester && !dir->reading));
+	assert(!dir->reading || (dir->mode == PROTO_SHARED && !(dir->reading & ~dir->copyset & ~dir->involved)));
 	assert(!dir->lost || !dir->busy);
 	if (proto_dir_idle(dir)) {
 		struct proto_ctx ctx = {.nodes = nodes};

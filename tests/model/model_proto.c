@@ -374,6 +374,7 @@ static void cache_event(struct walk *walk, struct world *world, uint32_t i, node
 			break;
 		}
 	}
+	assert(p->todos + out.n <= TODOS);
 	for (uint32_t a = 0; a < out.n; a++)
 		p->todo[p->todos++] =
 			(struct todo){.action = out.action[a], .bytes = out.action[a].type == PROTO_INSTALL ? bytes : 0};

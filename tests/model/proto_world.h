@@ -20,6 +20,7 @@
 #define NODES    4
 #define PAGES    2
 #define FLIGHT   16
+#define TODOS    5 /* a cache's step has no more actions */
 #define EPOCH    7u
 #define SEQ_BASE PROTO_SEQ_MASK /* so each transaction wraps */
 
@@ -42,7 +43,7 @@ struct place { /* one page at one node */
 	uint8_t bytes;  /* behind it */
 	uint8_t staged; /* LOADed, not sent yet */
 	uint32_t todos;
-	struct todo todo[PROTO_ACTIONS_MAX];
+	struct todo todo[TODOS];
 };
 
 struct page {
@@ -167,6 +168,7 @@ static inline void code_page(struct codec *codec, struct page *page, node_t node
 		CODE(codec, dir->wait_read, NODES);
 		CODE(codec, dir->wait_write, NODES);
 		CODE(codec, dir->involved, NODES);
+		CODE(codec, dir->reading, NODES);
 		CODE(codec, dir->requester, 2);
 	}
 	for (node_t n = 0; n < nodes; n++)

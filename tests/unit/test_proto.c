@@ -251,6 +251,52 @@ START_TEST(h6_request_while_busy_waits)
 }
 END_TEST
 
+START_TEST(h6_a_reader_joins_a_running_read)
+{
+	struct bench b = bench_at(0);
+
+	b.dir.copyset = BIT(3);
+	dir_send(&b, PROTO_REQ_READ, 1, 0);
+	dir_send(&b, PROTO_REQ_READ, 2, 0);
+	expect(&b, PROTO_OK, 1);
+	const struct proto_msg *fwd = expect_send(&b, 0, PROTO_FWD_READ, BIT(3)); /* not 1, which may not have it yet */
+	ck_assert(fwd->requester == 2 && fwd->seq == 1);
+	dir_send(&b, PROTO_DONE, 2, 1);
+	expect(&b, PROTO_OK, 0);
+	ck_assert(!proto_dir_idle(&b.dir));
+	dir_send(&b, PROTO_DONE, 1, 1);
+	ck_assert(proto_dir_idle(&b.dir) && b.dir.copyset == (BIT(1) | BIT(2) | BIT(3)) && b.dir.mode == PROTO_SHARED);
+}
+END_TEST
+
+/* It would end the READ by itself. */
+START_TEST(h6_the_home_that_read_does_not_supply_the_next_reader_of_the_same_read)
+{
+	struct bench b = bench_at(0);
+
+	b.dir.copyset = BIT(3);
+	dir_send(&b, PROTO_REQ_READ, 1, 0);
+	dir_send(&b, PROTO_REQ_READ, 0, 0);
+	dir_send(&b, PROTO_DONE, 0, 1);
+	dir_send(&b, PROTO_REQ_READ, 2, 0);
+	expect_send(&b, 0, PROTO_FWD_READ, BIT(3));
+}
+END_TEST
+
+START_TEST(h6_no_reader_overtakes_a_writer_who_waits)
+{
+	struct bench b = bench_at(0);
+
+	b.dir.copyset = BIT(1);
+	dir_send(&b, PROTO_REQ_READ, 0, 0);
+	dir_send(&b, PROTO_REQ_WRITE, 2, 0);
+	dir_send(&b, PROTO_REQ_READ, 3, 0);
+	expect(&b, PROTO_OK, 0);
+	dir_send(&b, PROTO_DONE, 0, 1);
+	ck_assert_uint_eq(expect_send(&b, 0, PROTO_FWD_WRITE, BIT(0))->requester, 2);
+}
+END_TEST
+
 START_TEST(h6_requesters_next_write_may_overtake_the_end_of_its_read)
 {
 	struct bench b = bench_at(0);
@@ -329,6 +375,52 @@ START_TEST(h9_waiters_are_served_round_robin_from_the_last)
 }
 END_TEST
 
+START_TEST(h9_all_who_wait_to_read_are_served_at_once)
+{
+	struct bench b = bench_at(0);
+
+	dir_send(&b, PROTO_REQ_WRITE, 2, 0);
+	dir_send(&b, PROTO_REQ_READ, 0, 0);
+	dir_send(&b, PROTO_REQ_READ, 1, 0);
+	dir_send(&b, PROTO_REQ_WRITE, 3, 0);
+	dir_close(&b, 2, 1);
+	ck_assert_uint_eq(expect_send(&b, 0, PROTO_FWD_WRITE, BIT(2))->requester, 3);
+	dir_send(&b, PROTO_DONE, 3, 2);
+	expect(&b, PROTO_OK, 2);
+	ck_assert_uint_eq(expect_send(&b, 0, PROTO_FWD_READ, BIT(3))->requester, 0);
+	ck_assert_uint_eq(expect_send(&b, 1, PROTO_FWD_READ, BIT(3))->requester, 1);
+	ck_assert(!b.dir.wait_read && b.dir.reading == (BIT(0) | BIT(1)));
+}
+END_TEST
+
+START_TEST(h9_64_nodes_that_wait_to_read_are_served_in_one_step)
+{
+	struct bench b = bench_at(0);
+
+	b.ctx.nodes = 64;
+	dir_send(&b, PROTO_REQ_WRITE, 5, 0);
+	for (node_t n = 0; n < 64; n++)
+		if (n != 5)
+			dir_send(&b, PROTO_REQ_READ, n, 0);
+	dir_close(&b, 5, 1);
+	expect(&b, PROTO_OK, 63);
+	ck_assert(b.dir.copyset == UINT64_MAX);
+}
+END_TEST
+
+START_TEST(h10_done_twice_is_a_peer_fault)
+{
+	struct bench b = bench_at(0);
+
+	b.dir.copyset = BIT(3);
+	dir_send(&b, PROTO_REQ_READ, 1, 0);
+	dir_send(&b, PROTO_REQ_READ, 2, 0);
+	dir_send(&b, PROTO_DONE, 1, 1);
+	EXPECT_FAULT(b, dir_send(&b, PROTO_DONE, 1, 1));
+	EXPECT_FAULT(b, dir_close(&b, 2, 1)); /* nor is it the home's to say */
+}
+END_TEST
+
 START_TEST(h10_done_of_an_old_transaction_is_dropped)
 {
 	struct bench b = bench_at(0);
@@ -404,6 +496,20 @@ START_TEST(h12_loss_of_an_involved_node_is_told_to_requester_and_waiters)
 }
 END_TEST
 
+START_TEST(h12_loss_of_a_supplier_is_told_to_all_readers)
+{
+	struct bench b = bench_at(0);
+
+	b.dir.copyset = BIT(3);
+	dir_send(&b, PROTO_REQ_READ, 1, 0);
+	dir_send(&b, PROTO_REQ_READ, 2, 0);
+	dir_event(&b, PROTO_EV_PEER_LOST, 3);
+	expect(&b, PROTO_GONE, 1);
+	expect_send(&b, 0, PROTO_LOST, BIT(1) | BIT(2));
+	ck_assert(b.dir.lost && proto_dir_idle(&b.dir) && !b.dir.reading);
+}
+END_TEST
+
 START_TEST(h13_timeout_tells_whether_a_transaction_runs)
 {
 	struct bench b = bench_at(0);
@@ -470,18 +576,25 @@ int main(void)
 		h4_64_nodes_need_no_more_actions_than_two,
 		h5_request_for_a_lost_page_is_told_so,
 		h6_request_while_busy_waits,
+		h6_a_reader_joins_a_running_read,
+		h6_the_home_that_read_does_not_supply_the_next_reader_of_the_same_read,
+		h6_no_reader_overtakes_a_writer_who_waits,
 		h6_requesters_next_write_may_overtake_the_end_of_its_read,
 		h7_asking_twice_is_a_peer_fault,
 		h7_asking_for_what_one_has_is_a_peer_fault,
 		h8_done_ends_the_transaction,
 		h8_what_the_home_alone_supplies_its_own_cache_ends,
 		h9_waiters_are_served_round_robin_from_the_last,
+		h9_all_who_wait_to_read_are_served_at_once,
+		h9_64_nodes_that_wait_to_read_are_served_in_one_step,
+		h10_done_twice_is_a_peer_fault,
 		h10_done_of_an_old_transaction_is_dropped,
 		h10_done_of_someone_else_is_a_peer_fault,
 		h11_loss_of_one_sharer_of_several_is_survived,
 		h11_loss_of_a_waiter_is_survived,
 		h12_loss_of_the_owner_loses_the_page,
 		h12_loss_of_an_involved_node_is_told_to_requester_and_waiters,
+		h12_loss_of_a_supplier_is_told_to_all_readers,
 		h13_timeout_tells_whether_a_transaction_runs,
 		h14_write_of_the_last_sharer_is_over_with_its_grant,
 		packed_directory_comes_back,
