@@ -21,10 +21,11 @@ SRC := $(filter-out vmm/main.c,$(wildcard vmm/*.c)) $(wildcard vmm/base/*.c vcpu
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 MODEL := $(patsubst tests/model/%.c,$(B)/tests/model/%,$(wildcard tests/model/*.c))
+SIM := $(wildcard tests/sim/*.c)
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 GUEST := $(patsubst guest-tools/%.c,$(B)/guest-tools/%,$(wildcard guest-tools/*.c))
 
-.PHONY: all help demo test test-cluster unit model fuzz guests bench lint format install-deps guest-tools clean
+.PHONY: all help demo test test-cluster unit model sim fuzz guests bench lint format install-deps guest-tools clean
 all: $(B)/pangea guest-tools
 
 help:
@@ -32,7 +33,7 @@ help:
 	@echo 'make test             set up, build, run all tests'
 	@echo 'make test-cluster     only those with machines of several nodes'
 	@echo 'make bench [ROWS=..]  print the table of figures, write build/bench.json'
-	@echo 'make lint | unit | model | fuzz | guests | clean        SANITIZER=address|undefined|thread'
+	@echo 'make lint | unit | model | sim | fuzz | guests | clean        SANITIZER=address|undefined|thread'
 
 $(B)/pangea: $(B)/vmm/main.o $(B)/libpangea.a
 	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDLIBS)
@@ -62,6 +63,11 @@ $(B)/tests/model/%: tests/model/%.c $(B)/libpangea.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
 
+# Its own view.c is linked in place of dsm's, its clock in place of the C library's.
+$(B)/tests/sim/sim: $(SIM) $(wildcard tests/sim/*.h dsm/*.h net/*.h) $(B)/libpangea.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Wl,--wrap=clock_gettime -o $@ $(SIM) $(B)/libpangea.a $(LDLIBS)
+
 # Fuzz targets have objects of their own, with libFuzzer's coverage.
 FUZZ_CFLAGS = $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -fno-sanitize-recover=all
 $(B)/fuzz/%.o: %.c $(B)/gen/dsdt.hex
@@ -87,6 +93,9 @@ unit: $(UNIT)
 	tests/run-unit $(UNIT)
 model: $(MODEL)
 	tests/run-unit $(MODEL)
+sim: $(B)/tests/sim/sim
+	$(B)/tests/sim/sim $(SIM_ARGS)
+	tests/sim/run $(B)/tests/sim/sim
 fuzz: $(FUZZ)
 	tests/fuzz/run $(FUZZ)
 install-deps:

@@ -153,7 +153,7 @@ static void check_ages(struct shard *shard, uint64_t now)
 	}
 }
 
-static bool serve_faults(struct shard *shard)
+bool shard_serve_faults(struct shard *shard)
 {
 	struct view_fault fault[VIEW_FAULTS];
 	unsigned n = view_faults(shard->dsm->view, shard->index, fault);
@@ -164,7 +164,7 @@ static bool serve_faults(struct shard *shard)
 	return n > 0;
 }
 
-static bool serve_messages(struct shard *shard)
+bool shard_serve_messages(struct shard *shard)
 {
 	int rc = shard->failed ? 0 : net_poll(shard->lane, &shard->sink);
 
@@ -208,9 +208,9 @@ static void *shard_main(void *arg)
 			usleep(10000);
 			continue;
 		}
-		if (messages && serve_messages(shard))
+		if (messages && shard_serve_messages(shard))
 			last_work = clock_ns();
-		if (faults && serve_faults(shard))
+		if (faults && shard_serve_faults(shard))
 			last_work = clock_ns();
 		if (!shard->failed)
 			steps_settle(shard, replica_look(shard, now));

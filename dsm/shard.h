@@ -102,6 +102,10 @@ void shard_destroy(struct shard *shard);
 CHECKED int shard_start(struct shard *shard);
 void shard_stop(struct shard *shard);
 void shard_reset(struct shard *shard);
+/* The faults, the messages that are there now; whether there was one. What the shard's thread does when it wakes; also for the
+ * simulator (tests/sim), which has no threads. */
+bool shard_serve_faults(struct shard *shard);
+bool shard_serve_messages(struct shard *shard);
 
 /* ---- for replica.c, on the shard's thread ---- */
 

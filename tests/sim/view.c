@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* In the place of dsm/view.c: a table instead of page tables. dsm/view.h is the contract. */
+#include "dsm/view.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "tests/sim/sim.h"
+
+#define DROPPED 0xdd /* what a dropped page reads as: nobody may read it */
+
+enum state {
+	PRIVATE, /* not registered: only the home uses the block */
+	HOLE,
+	READ,
+	WRITE,
+};
+
+struct view {
+	struct sim *sim;
+	node_t node;
+	rpn_t pages;
+	unsigned shards;
+	uint8_t *state; /* [pages] enum state */
+	uint8_t *bytes;
+	int fd[SHARDS_MAX];
+};
+
+int view_new(uint64_t pages, unsigned shards, struct view **out)
+{
+	struct view *view = sim_alloc(1, sizeof(*view));
+
+	*view = (struct view){.sim = sim_now, .node = sim_now->made, .pages = pages, .shards = shards};
+	view->state = sim_lazy(pages);
+	view->bytes = sim_lazy(pages << PAGE_SHIFT);
+	for (unsigned i = 0; i < shards; i++)
+		view->fd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sim_now->view[view->node] = view;
+	*out = view;
+	return 0;
+}
+
+void view_free(struct view *view)
+{
+	if (!view)
+		return;
+	for (unsigned i = 0; i < view->shards; i++)
+		close(view->fd[i]);
+	sim_lazy_free(view->state, view->pages);
+	sim_lazy_free(view->bytes, view->pages << PAGE_SHIFT);
+	free(view);
+}
+
+uint8_t *view_guest(const struct view *view)
+{
+	return view->bytes;
+}
+
+uint8_t *simview_at(struct view *view, rpn_t page)
+{
+	return view->bytes + (page << PAGE_SHIFT);
+}
+
+const uint8_t *view_bytes(const struct view *view, rpn_t page)
+{
+	return view->bytes + (page << PAGE_SHIFT);
+}
+
+unsigned view_shard(const struct view *view, rpn_t page)
+{
+	return (unsigned)(page / BLOCK_PAGES % view->shards);
+}
+
+int view_fd(const struct view *view, unsigned shard)
+{
+	return view->fd[shard];
+}
+
+int view_register(struct view *view, rpn_t first, uint64_t pages)
+{
+	memset(view->state + first, HOLE, pages);
+	return 0;
+}
+
+int view_split(struct view *view, rpn_t first)
+{
+	sim_spend(view->sim, view->sim->options.costs.split);
+	for (rpn_t p = first; p < first + BLOCK_PAGES; p++) {
+		if (view->state[p] != PRIVATE)
+			sim_fail(view->sim, "node %u splits a block twice: page %llu", view->node, (unsigned long long)p);
+		view->state[p] = view_is_zero(view, p) ? HOLE : WRITE;
+	}
+	return 0;
+}
+
+int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake)
+{
+	sim_spend(view->sim, view->sim->options.costs.install);
+	if (view->state[page] != HOLE)
+		sim_fail(view->sim, "D3: node %u installs page %llu over one that it has", view->node, (unsigned long long)page);
+	if (bytes)
+		memcpy(simview_at(view, page), bytes, PAGE_BYTES);
+	else
+		memset(simview_at(view, page), 0, PAGE_BYTES);
+	view->state[page] = writable ? WRITE : READ;
+	if (wake)
+		sim_wake(view->sim, view->node, page);
+	return 0;
+}
+
+int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
+{
+	if (protected_page)
+		return writable ? view_unprotect(view, page) : view_wake(view, page);
+	return view->state[page] == HOLE ? view_install(view, page, NULL, writable, true) : view_wake(view, page);
+}
+
+bool view_is_zero(const struct view *view, rpn_t page)
+{
+	const uint64_t *word = (const uint64_t *)(const void *)view_bytes(view, page);
+
+	for (size_t i = 0; i < PAGE_BYTES / sizeof(*word); i++)
+		if (word[i])
+			return false;
+	return true;
+}
+
+bool view_is_hole(const struct view *view, rpn_t page)
+{
+	return view->state[page] == HOLE;
+}
+
+void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint64_t new)
+{
+	uint64_t *word = (uint64_t *)(void *)(simview_at(view, page) + at);
+
+	if (*word == old)
+		*word = new;
+}
+
+/* A hole as well: what is read then to be sent makes it a page, and its protection is kept (a marker in the page table). */
+int view_protect(struct view *view, rpn_t page)
+{
+	sim_spend(view->sim, view->sim->options.costs.protect + view->sim->options.costs.read);
+	view->state[page] = READ;
+	return 0;
+}
+
+int view_unprotect(struct view *view, rpn_t page)
+{
+	sim_spend(view->sim, view->sim->options.costs.protect);
+	if (view->state[page] == READ)
+		view->state[page] = WRITE;
+	sim_wake(view->sim, view->node, page);
+	return 0;
+}
+
+int view_drop(struct view *view, rpn_t page)
+{
+	sim_spend(view->sim, view->sim->options.costs.drop);
+	if (view->sim->options.broken == SIM_BREAK_KEEP_COPY && ++view->sim->drops % 50 == 0)
+		return 0;
+	view->state[page] = HOLE;
+	memset(simview_at(view, page), DROPPED, PAGE_BYTES);
+	return 0;
+}
+
+int view_wake(struct view *view, rpn_t page)
+{
+	sim_wake(view->sim, view->node, page);
+	return 0;
+}
+
+unsigned view_faults(struct view *view, unsigned shard, struct view_fault fault[VIEW_FAULTS])
+{
+	unsigned n = 0;
+
+	while (n < VIEW_FAULTS && sim_next_fault(view->sim, view->node, shard, &fault[n]))
+		n++;
+	return n;
+}
+
+/* The simulator has no guest that reboots. */
+int view_reset(struct view *view)
+{
+	sim_fail(view->sim, "node %u is reset", view->node);
+}
+
+bool simview_allows(const struct view *view, rpn_t page, bool write, struct view_fault *fault)
+{
+	enum state state = view->state[page];
+
+	if (state == PRIVATE || state == WRITE || (state == READ && !write))
+		return true;
+	*fault = (struct view_fault){.page = page, .write = write, .protected_page = state == READ};
+	return false;
+}
+
+enum proto_right simview_right(const struct view *view, rpn_t page)
+{
+	switch ((enum state)view->state[page]) {
+	case HOLE:
+		return PROTO_NONE;
+	case READ:
+		return PROTO_READ;
+	default:
+		return PROTO_WRITE;
+	}
+}
+
+void simview_set(struct view *view, rpn_t page, enum proto_right right, const uint8_t *bytes)
+{
+	view->state[page] = right == PROTO_NONE ? HOLE : right == PROTO_READ ? READ : WRITE;
+	if (bytes)
+		memcpy(simview_at(view, page), bytes, PAGE_BYTES);
+}
+
+bool simview_is_private(const struct view *view, rpn_t page)
+{
+	return view->state[page] == PRIVATE;
+}
