@@ -162,9 +162,9 @@ static int loop_send(struct net_lane *lane, node_t to, const struct wire_hdr *hd
 			at = &(*at)->next;
 		*at = m;
 	} else {
-		uint64_t delay = next_random(&net->random);
+		uint64_t spread = net->options.max_delay_ns - net->options.min_delay_ns;
 
-		m->due_ns = clock_ns() + (net->options.max_delay_ns ? delay % (net->options.max_delay_ns + 1) : 0);
+		m->due_ns = clock_ns() + net->options.min_delay_ns + next_random(&net->random) % (spread + 1);
 		if (net->options.fifo)
 			m->due_ns = dest->last_due[m->from] = MAX(m->due_ns, dest->last_due[m->from]);
 		insert_locked(dest, m);
@@ -261,7 +261,8 @@ int loop_new(node_t nodes, unsigned lanes, const struct loop_options *options, s
 	struct loop_net *net;
 	int err = 0;
 
-	if (nodes == 0 || nodes > NODES_MAX || lanes == 0 || lanes > WIRE_SHARDS_MAX + 1)
+	if (nodes == 0 || nodes > NODES_MAX || lanes == 0 || lanes > WIRE_SHARDS_MAX + 1 ||
+	    options->min_delay_ns > options->max_delay_ns)
 		return -EINVAL;
 	net = calloc(1, sizeof(*net) + (size_t)nodes * lanes * sizeof(net->at[0]));
 	if (!net)

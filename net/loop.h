@@ -3,7 +3,7 @@
  * The fabric within one process, for tests: every lane of every node of a machine, with delays and reordering drawn
  * from a seed. What is sent passes through the wire format, both ways, as over a real transport.
  *
- * Two modes. Timed (step = false): each message waits a random time in [0, max_delay_ns] and its lane's fd becomes
+ * Two modes. Timed (step = false): each message waits a random time in [min_delay_ns, max_delay_ns] and its lane's fd becomes
  * readable then; any number of threads; the seed decides the delays, the scheduler the rest. Step: nothing moves until
  * loop_step, which hands one message, chosen by the seed, to its lane: with one thread a run is determined by its seed.
  *
@@ -23,7 +23,8 @@ struct loop_net;
 
 struct loop_options {
 	uint64_t seed;
-	uint64_t max_delay_ns; /* timed mode; 0: at once */
+	uint64_t min_delay_ns; /* timed mode; not above max_delay_ns */
+	uint64_t max_delay_ns; /* 0: at once */
 	bool step;
 	bool fifo;
 };

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * invalidate: how long a write takes of a page of which other nodes have copies, with real threads and userfaultfd.
+ *
+ *      invalidate COPIES PAGES DELAY_US SECONDS
+ *
+ * COPIES + 2 nodes in this process over the loop transport, whose every message waits DELAY_US: the network. Node 0 is home, node 1
+ * writes, nodes 2 and up have the copies. Page after page: node 1 writes it, one or all of the others read it, and the time of node
+ * 1's next write is taken, which is an upgrade: request, order to drop the copy, acknowledgement. Pages with one copy and with all
+ * take turns, so that a slow moment hits both.
+ *
+ * All nodes share the processors of this host, which a real machine's do not: the smaller the delay, the more that shows.
+ * Prints `invalidate-loop copies=N us=.. one=.. ratio=..`, medians. Exit: 0; 1 something failed, in one line on stderr; 2 usage.
+ * Ended by SIGALRM after SECONDS.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "dsm/dsm.h"
+#include "net/loop.h"
+
+#define PAGES_MAX 511ul /* of node 0's block, whose last page is touched first, so that the block is split already */
+
+struct bench {
+	struct dsm_sink sink;
+	node_t nodes;
+	struct loop_net *net;
+	struct dsm *dsm[NODES_MAX];
+};
+
+__attribute__((noreturn)) static void fail(const char *what)
+{
+	fprintf(stderr, "invalidate: %s\n", what);
+	_exit(1); /* threads may sleep in faults */
+}
+
+static void on_failed(struct dsm_sink *sink, const char *why)
+{
+	(void)sink;
+	fail(why);
+}
+
+static void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
+{
+	(void)sink;
+	(void)peer;
+	fail(why);
+}
+
+static volatile uint64_t *word(const struct bench *b, node_t node, rpn_t page)
+{
+	return (volatile uint64_t *)(uintptr_t)(dsm_ram(b->dsm[node]) + page * PAGE_BYTES) + 7;
+}
+
+static void start(struct bench *b, uint64_t delay_ns)
+{
+	struct loop_options options = {.seed = 1, .min_delay_ns = delay_ns, .max_delay_ns = delay_ns, .fifo = true};
+	rpn_t first[NODES_MAX + 1];
+
+	if (loop_new(b->nodes, 2, &options, &b->net))
+		fail("the loop transport cannot be made");
+	for (node_t n = 0; n <= b->nodes; n++)
+		first[n] = n * BLOCK_PAGES;
+	for (node_t n = 0; n < b->nodes; n++) {
+		struct net_lane *lane = loop_lane(b->net, n, 1);
+		struct dsm_config config = {
+			.self = n, .nodes = b->nodes, .node_first = first, .shards = 1, .lane = &lane, .sink = &b->sink};
+
+		if (dsm_new(&config, &b->dsm[n]) || dsm_start(b->dsm[n]))
+			fail("dsm cannot be started");
+	}
+}
+
+/* Node 1's write of a page that nodes [2, 2 + copies) have read. */
+static uint64_t measure(struct bench *b, rpn_t page, node_t copies)
+{
+	*word(b, 1, page) = page + 1;
+	for (node_t n = 2; n < 2 + copies; n++)
+		if (*word(b, n, page) != page + 1)
+			fail("a copy has other bytes than were written");
+	usleep(1000); /* the last DONE is at its home */
+	uint64_t begin = clock_ns();
+	*word(b, 1, page) = page + 2;
+	uint64_t ns = clock_ns() - begin;
+	if (*word(b, 1 + copies, page) != page + 2)
+		fail("a copy was not invalidated");
+	return ns;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double median_us(uint64_t *ns, size_t n)
+{
+	qsort(ns, n, sizeof(*ns), ascending);
+	return (double)ns[n / 2] / NS_PER_US;
+}
+
+static unsigned long number(const char *text, unsigned long min, unsigned long max)
+{
+	char *end;
+	unsigned long v;
+
+	errno = 0;
+	v = strtoul(text, &end, 10);
+	if (errno || end == text || *end || *text == '-' || v < min || v > max) {
+		fprintf(stderr, "invalidate: '%s' is not a number from %lu to %lu\n", text, min, max);
+		exit(2);
+	}
+	return v;
+}
+
+int main(int argc, char **argv)
+{
+	static struct bench b = {.sink = {.failed = on_failed, .lost = on_lost}};
+	static uint64_t many[PAGES_MAX], one[PAGES_MAX];
+	size_t n = 0;
+
+	if (argc != 5) {
+		fprintf(stderr, "Usage: invalidate COPIES PAGES DELAY_US SECONDS\n");
+		return 2;
+	}
+	node_t copies = (node_t)number(argv[1], 1, NODES_MAX - 2);
+	rpn_t pages = number(argv[2], 2, PAGES_MAX);
+	uint64_t delay_us = number(argv[3], 0, 1000000);
+	alarm((unsigned)number(argv[4], 1, 3600));
+	b.nodes = copies + 2;
+	start(&b, delay_us * NS_PER_US);
+	*word(&b, 1, BLOCK_PAGES - 1) = 1;
+	for (rpn_t p = 0; p + 1 < pages; p += 2, n++) {
+		one[n] = measure(&b, p, 1);
+		many[n] = measure(&b, p + 1, copies);
+	}
+	double us = median_us(many, n), reference = median_us(one, n);
+	printf("invalidate-loop copies=%u us=%.2f one=%.2f ratio=%.2f\n", copies, us, reference, us / reference);
+	fflush(stdout);
+	_exit(0); /* the shards serve to the end */
+}

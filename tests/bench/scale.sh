@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# Part of tests/bench/run: the rows of many nodes and of several shards, which need no guest. Uses $out, $results, $rounds and its functions.
+
+SHARD_PAGES=8192
+LOOP_DELAY_US=200
+
+# value FILE NAME KEY: of the line in FILE that begins with NAME
+value()
+{
+	awk -v start="$2 " -v key="$3=" 'index($0, start) == 1 {
+		for (i = 1; i <= NF; i++) if (index($i, key) == 1) { print substr($i, length(key) + 1); exit } }' "$1"
+}
+
+# The simulator is determined by its seed, so a round is a seed. Of the two who write, the home and another node, the worse ratio.
+invalidations_simulated()
+{
+	local i net copies row
+	make -C "$ROOT" -s B="$BUILD" "$BUILD/tests/sim/sim" >>"$out/log" 2>&1 || fail "cannot build the simulator, see $out/log" 1
+	for ((i = 1; i <= rounds; i++)); do
+		for net in tcp rdma; do
+			for copies in 8 63; do
+				row=invalidate-$([ $copies = 8 ] && echo 8 || echo 64)$([ $net = tcp ] || echo "-$net")
+				"$BUILD/tests/sim/sim" --net $net --seed "$i" --invalidate $copies >"$out/ours" 2>"$out/err" ||
+					trouble "the simulator: $(tail -n 1 "$out/err")"
+				awk -v row="$row" '{ for (i = 2; i <= NF; i++) { split($i, p, "="); v[p[1]] = p[2] } }
+					v["ratio"] > worst { worst = v["ratio"]; us = v["us"]; one = v["one"] }
+					END { if (us) print "ROW", row, "us", us, one }' "$out/ours" >>"$results"
+			done
+		done
+	done
+}
+
+invalidations_looped()
+{
+	local i delay row
+	build invalidate "$BUILD/libpangea.a" -pthread -ljansson -lgnutls -lm
+	for ((i = 1; i <= rounds; i++)); do
+		for delay in 0 $LOOP_DELAY_US; do
+			progress "invalidations with real threads, round $i of $rounds"
+			row=invalidate-8-loop$([ $delay != 0 ] || echo -0)
+			timeout -k 2 60 "$out/invalidate" 8 200 $delay 50 >"$out/ours" 2>"$out/err" || trouble "invalidate: $(tail -n 1 "$out/err")"
+			echo "ROW $row us $(value "$out/ours" invalidate-loop us) $(value "$out/ours" invalidate-loop one)" | awk 'NF == 5' >>"$results"
+		done
+	done
+	progress_end
+}
+
+# Faults a second with 1, 2, 4 threads and shards; one shard, and as many threads, is the reference.
+shards()
+{
+	local i threads count one ours name
+	build shards "$BUILD/libpangea.a" -pthread -ljansson -lgnutls -lm
+	for ((i = 1; i <= rounds; i++)); do
+		for threads in 1 2 4; do
+			progress "faults with $threads threads and 1, 2, 4 shards, round $i of $rounds"
+			for count in 1 2 4; do
+				: >"$out/ours"
+				timeout -k 2 60 "$out/shards" $count $threads $SHARD_PAGES 50 >"$out/ours" 2>"$out/err" || trouble "shards: $(tail -n 1 "$out/err")"
+				ours=$(value "$out/ours" shards per_s)
+				[ $count != 1 ] || one=$ours
+				name=shards-$count$([ $threads = 4 ] || echo "-threads-$threads")
+				echo "ROW $name faults/s $ours $one" | awk 'NF == 5' >>"$results"
+			done
+		done
+	done
+	progress_end
+}
