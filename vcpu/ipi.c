@@ -21,6 +21,7 @@
 #include "vcpu/vcpu.h"
 
 #define ROUTE_TIMEOUT_NS (10 * NS_PER_SEC)
+#define XAPIC_IDS        255u /* 0 to 254; 255 is the broadcast */
 
 static void deliver(struct vcpu *vcpu, enum apic_delivery mode, uint8_t vector, bool level)
 {
@@ -98,13 +99,22 @@ int ipi_receive(struct vcpus *vcpus, const struct wire_ipi *msg)
 	return 0;
 }
 
+/* The tables also name an id for each node, behind those of the vCPUs (vmm/acpi.c, build_srat). */
+void ipi_power_on_lapic(const struct vcpus *vcpus, struct lapic *lapic, vcpu_t id)
+{
+	if (vcpus->total + vcpus->config.nodes > XAPIC_IDS)
+		lapic_init_x2apic(lapic, id, id == 0);
+	else
+		lapic_init(lapic, id, id == 0);
+}
+
 void ipi_routes_reset(struct vcpus *vcpus)
 {
 	struct lapic l;
 
 	pthread_rwlock_wrlock(&vcpus->route_lock);
 	for (vcpu_t v = 0; v < vcpus->total; v++) {
-		lapic_init(&l, v, v == 0);
+		ipi_power_on_lapic(vcpus, &l, v);
 		lapic_route(&l, &vcpus->route[v]);
 	}
 	pthread_rwlock_unlock(&vcpus->route_lock);

@@ -45,6 +45,12 @@ void lapic_init(struct lapic *l, uint32_t apic_id, bool bsp)
 	lapic_reset(l);
 }
 
+void lapic_init_x2apic(struct lapic *l, uint32_t apic_id, bool bsp)
+{
+	lapic_init(l, apic_id, bsp);
+	l->base |= BASE_X2APIC;
+}
+
 void lapic_reset(struct lapic *l)
 {
 	struct lapic kept = {.id = l->id, .base = l->base};

@@ -95,6 +95,9 @@ struct lapic {
 
 /* Power-up state, xAPIC mode at 0xfee00000 (10.4.7.1). `apic_id` < UINT32_MAX. Others than the BSP wait for a SIPI. */
 void lapic_init(struct lapic *l, uint32_t apic_id, bool bsp);
+/* The same in x2APIC mode already: as firmware hands over a machine with ids above 254, which only that mode can name. A kernel
+ * ignores such ids in the ACPI tables if it finds its own APIC in xAPIC mode. */
+void lapic_init_x2apic(struct lapic *l, uint32_t apic_id, bool bsp);
 
 /* State after INIT (10.4.7.3, 10.12.5.1): id, base and mode stay; IPIs that were pending are dropped; others than the BSP wait
  * for a SIPI. lapic_take_init does this itself. The caller then looks at lapic_route and lapic_timer_next again. */

@@ -351,7 +351,7 @@ static int create_vcpu(struct vcpus *vcpus, struct vcpu *vcpu, vcpu_t id)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&vcpu->cond, &attr);
 	pthread_condattr_destroy(&attr);
-	lapic_init(&vcpu->lapic, id, id == 0);
+	ipi_power_on_lapic(vcpus, &vcpu->lapic, id);
 	vcpu->fd = ioctl(vcpus->config.vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
 	if (vcpu->fd < 0) {
 		rc = -errno;
@@ -548,7 +548,7 @@ int vcpus_reset(struct vcpus *vcpus, const struct kvm_sregs *sregs, const struct
 		struct vcpu *vcpu = &vcpus->vcpu[i];
 
 		pthread_mutex_lock(&vcpu->lock);
-		lapic_init(&vcpu->lapic, vcpu->id, vcpu->id == 0);
+		ipi_power_on_lapic(vcpus, &vcpu->lapic, vcpu->id);
 		vcpu->halted = false;
 		rc = vcpu_state_power_on(vcpu, vcpu->id == 0 ? sregs : NULL, vcpu->id == 0 ? regs : NULL);
 		pthread_mutex_unlock(&vcpu->lock);

@@ -162,6 +162,8 @@ void ipi_route_changed(struct vcpu *vcpu);
 CHECKED int ipi_route_receive(struct vcpus *vcpus, const struct wire_route *msg);
 void ipi_route_ack(struct vcpus *vcpus, uint32_t seq);
 void ipi_routes_reset(struct vcpus *vcpus);
+/* Power-up state of the vCPU's local APIC: in x2APIC mode if the machine has more ids than xAPIC mode can name. */
+void ipi_power_on_lapic(const struct vcpus *vcpus, struct lapic *lapic, vcpu_t id);
 
 /* --- exit.c: what made the vCPU leave the guest --- */
 

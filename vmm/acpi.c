@@ -189,8 +189,8 @@ static void append_cpu(struct area *area, node_t domain, uint32_t apic_id)
 /*
  * Linux numbers its nodes in the order in which it meets domains, all processor entries before any memory entry, so a
  * memory-only node would get a number behind all nodes with processors (seen with 6.1: nodes 1 and 2 swapped). A processor
- * entry for an APIC id that the MADT does not have, as firmware writes one for an empty socket, keeps node n node n. With 255
- * vCPUs or more such an id is only taken if the guest starts in x2APIC mode; without it the numbers differ, nothing else.
+ * entry for an APIC id that the MADT does not have, as firmware writes one for an empty socket, keeps node n node n. Ids above 254
+ * are only taken by a guest that starts in x2APIC mode: ipi_power_on_lapic counts these ids, too.
  */
 static gpa_t build_srat(struct area *area, const struct memmap *map)
 {

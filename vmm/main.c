@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
 #include "net/key.h"
@@ -28,6 +31,18 @@ static int keygen(const struct keygen_options *options)
 	return 0;
 }
 
+/* A socket a peer and lane: 64 nodes with 16 shards have more than the 1024 that a process may have unless it asks. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		log_warn("the limit of open files stays as it is: %s", strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
 	struct cmdline cl;
@@ -38,10 +53,12 @@ int main(int argc, char **argv)
 	switch (cl.command) {
 	case COMMAND_RUN:
 		signals_block();
+		raise_file_limit();
 		code = config_validate(&cl.config) ? EXIT_USAGE : leader_run(&cl.config);
 		break;
 	case COMMAND_NODE:
 		signals_block();
+		raise_file_limit();
 		code = agent_run(&cl.node);
 		break;
 	case COMMAND_KEYGEN:

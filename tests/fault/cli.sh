@@ -52,6 +52,7 @@ case_no_vcpus() {
 }
 case_too_many_vcpus() {
 	wrong 1 'CPUs' run --node local,cpus=4000,mem=64M --kernel /etc/hostname
+	wrong 1 '1025 CPUs in all are more than the 1024' run --node local,cpus=1000,mem=64M --node local,cpus=25,mem=64M --kernel /etc/hostname
 }
 case_no_memory() {
 	wrong 1 'is too little' run --node local,cpus=1,mem=2M --kernel /etc/hostname

@@ -398,34 +398,54 @@ static void dump(const struct machine *m, const char *dir, const char *name, gpa
 
 /* iasl reads each table (it has no reader for a bare RSDP) and finds nothing to complain about; the listing has what the guest
  * should get. */
-START_TEST(iasl_disassembles_every_table)
+static void check_iasl(const struct machine *m, const char *in_srat)
 {
-	struct machine m = MACHINE({2, 64 * MIB}, {0, 4 * GIB}, {1, 0});
-	const struct acpi_xsdt *x = xsdt(&m);
-	const struct acpi_fadt *f = table(&m, "FACP");
-	const struct acpi_rsdp *r = at(&m, m.rsdp, sizeof(*r));
+	const struct acpi_xsdt *x = xsdt(m);
+	const struct acpi_fadt *f = table(m, "FACP");
+	const struct acpi_rsdp *r = at(m, m->rsdp, sizeof(*r));
 	char dir[] = "/tmp/pangea-test-acpi.XXXXXX", command[1024];
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	dump(&m, dir, "xsdt", r->xsdt, x->header.length);
-	dump(&m, dir, "facs", f->firmware_ctrl, sizeof(struct acpi_facs));
-	dump(&m, dir, "dsdt", f->x_dsdt, ((const struct acpi_header *)at(&m, f->x_dsdt, sizeof(struct acpi_header)))->length);
+	dump(m, dir, "xsdt", r->xsdt, x->header.length);
+	dump(m, dir, "facs", f->firmware_ctrl, sizeof(struct acpi_facs));
+	dump(m, dir, "dsdt", f->x_dsdt, ((const struct acpi_header *)at(m, f->x_dsdt, sizeof(struct acpi_header)))->length);
 	for (size_t i = 0; i < ACPI_XSDT_TABLES; i++) {
-		const struct acpi_header *h = at(&m, x->table[i], sizeof(*h));
+		const struct acpi_header *h = at(m, x->table[i], sizeof(*h));
 		char name[5] = {0};
 
 		memcpy(name, h->signature, 4);
-		dump(&m, dir, name, x->table[i], h->length);
+		dump(m, dir, name, x->table[i], h->length);
 	}
 	snprintf(command, sizeof(command),
 		 "cd %s && for t in *.dat; do iasl -d $t >$t.log 2>&1 || { cat $t.log; exit 1; }; done;"
 		 "if grep -iE 'error|invalid|unknown|incorrect|warning' *.log *.dsl; then exit 1; fi;"
 		 "test $(ls *.dsl | wc -l) = 7 && grep -q PNP0501 dsdt.dsl && grep -q _S5 dsdt.dsl && grep -q 'Processor x2Apic ID "
-		 ": 00000002' APIC.dsl",
-		 dir);
+		 ": %08X' APIC.dsl && grep -q '%s' SRAT.dsl",
+		 dir, m->map.vcpus - 1, in_srat);
 	ck_assert_int_eq(system(command), 0);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
 	ck_assert_int_eq(system(command), 0);
+}
+
+START_TEST(iasl_disassembles_every_table)
+{
+	struct machine m = MACHINE({2, 64 * MIB}, {0, 4 * GIB}, {1, 0});
+
+	check_iasl(&m, "Proximity Domain : 00000002");
+	machine_free(&m);
+}
+END_TEST
+
+/* 64 nodes, every second one without a vCPU, 1024 vCPUs, 32 TiB. */
+START_TEST(iasl_disassembles_the_largest_machine)
+{
+	struct memmap_spec spec[NODES_MAX];
+	struct machine m;
+
+	for (size_t i = 0; i < NODES_MAX; i++)
+		spec[i] = (struct memmap_spec){i % 2 ? 0 : 2 * VCPUS_MAX / NODES_MAX, MEMMAP_BYTES_MAX / NODES_MAX};
+	m = machine(spec, NODES_MAX);
+	check_iasl(&m, "Proximity Domain : 0000003F");
 	machine_free(&m);
 }
 END_TEST
@@ -453,6 +473,7 @@ int main(void)
 	tcase_add_test(t, ram_that_ends_below_the_area_is_an_error);
 	tcase_add_test(t, the_configuration_is_what_the_tables_say);
 	tcase_add_test(t, iasl_disassembles_every_table);
+	tcase_add_test(t, iasl_disassembles_the_largest_machine);
 	srunner_run_all(sr, CK_NORMAL);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
