@@ -59,6 +59,10 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libpangea.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS) $$(pkg-config --libs check)
 
+$(B)/tests/model/model_replica: tests/model/model_replica.c tests/sim/view.c $(wildcard tests/model/*.h tests/sim/*.h) $(B)/libpangea.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Wl,--wrap=clock_gettime -o $@ $(filter %.c %.a,$^) $(LDLIBS)
+
 $(B)/tests/model/%: tests/model/%.c $(B)/libpangea.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
