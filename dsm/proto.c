@@ -56,7 +56,7 @@ node_t proto_supplier(uint64_t holders, node_t home, node_t requester)
 
 bool proto_msg_for_dir(uint8_t type)
 {
-	return type == PROTO_REQ_READ || type == PROTO_REQ_WRITE || type == PROTO_DONE;
+	return type == PROTO_REQ_READ || type == PROTO_REQ_WRITE || type == PROTO_OFFER || type == PROTO_DONE;
 }
 
 /* A peer cannot make us index past a bitmap, nor set a field that its message type does not have. */
@@ -90,11 +90,14 @@ static bool msg_role_right(const struct proto_ctx *ctx, const struct proto_msg *
 		return ctx->self == ctx->home && (msg->requester == msg->from || by_home);
 	case PROTO_FWD_GRANT:
 		return by_home && !for_us && ctx->self == ctx->home;
+	case PROTO_OFFER:
+		return ctx->self == ctx->home && msg->requester == msg->from && msg->seq == 0 && !by_home;
 	case PROTO_FWD_READ:
 	case PROTO_FWD_WRITE:
 	case PROTO_INV:
 		return by_home && !for_us;
 	case PROTO_GRANT:
+	case PROTO_DROP:
 		return by_home && for_us;
 	case PROTO_LOST:
 		return by_home;
@@ -252,6 +255,32 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
 	return PROTO_OK;
 }
 
+/*
+ * Rows H15..H17. The offer is no request: nobody waits for an answer, and it may have crossed with one that took the page away. So
+ * what does not fit is ignored, and whatever is done is what a home may do to a holder at any time.
+ */
+static void dir_offer(struct proto_dir *dir, const struct proto_ctx *ctx, node_t holder, struct proto_actions *out)
+{
+	uint64_t from = bit(holder);
+	struct proto_msg msg = {.epoch = ctx->epoch, .requester = holder};
+
+	if (dir->busy || dir->lost || !(dir->copyset & from))
+		return;
+	if (dir->copyset == from) { /* the only bytes: they come home by an ordinary transaction of the home's own */
+		add(out, PROTO_ADOPT);
+		return;
+	}
+	assert(dir->mode == PROTO_SHARED); /* D1 */
+	dir->seq = (dir->seq + 1) & PROTO_SEQ_MASK;
+	msg.seq = dir->seq;
+	dir->busy = true;
+	dir->requester = (uint8_t)holder;
+	/* With the holder gone, the rest are the only bytes. Without the home: the holder closes it (dir_closer). */
+	dir->involved = dir->copyset & ~bit(ctx->home);
+	dir->copyset &= ~from;
+	add_send(out, from, &msg, PROTO_DROP);
+}
+
 /* Who says that the running transaction is over: the home's cache if it alone had to give something up, else the requester. */
 static node_t dir_closer(const struct proto_dir *dir, const struct proto_ctx *ctx)
 {
@@ -348,6 +377,10 @@ enum proto_verdict proto_dir_step(struct proto_dir *dir, const struct proto_ctx 
 		return PROTO_PEER_FAULT;
 	if (ev->msg.type == PROTO_DONE)
 		return dir_done(dir, ctx, ev, out);
+	if (ev->msg.type == PROTO_OFFER) {
+		dir_offer(dir, ctx, ev->msg.from, out);
+		return PROTO_OK;
+	}
 	return dir_request(dir, ctx, ev, out);
 }
 
@@ -439,9 +472,9 @@ static void cache_close(const struct proto_ctx *ctx, const struct proto_msg *msg
 }
 
 /*
- * Rows C5..C9, C17, C18, C22: FWD_READ, FWD_WRITE, FWD_GRANT, INV. Done at once whatever we wait for ourselves (D6): our own
- * request is at the home, which has not begun it, since it serves one transaction at a time. If ours has begun, this message is an
- * old one or a lie.
+ * Rows C5..C9, C17, C18, C22, C24: FWD_READ, FWD_WRITE, FWD_GRANT, INV, DROP. Done at once whatever we wait for ourselves (D6): our
+ * own request is at the home, which has not begun it, since it serves one transaction at a time. If ours has begun, this message is
+ * an old one or a lie.
  */
 static enum proto_verdict cache_yield(struct proto_cache *cache, const struct proto_ctx *ctx, const struct proto_msg *msg,
 				      struct proto_actions *out)
@@ -459,11 +492,14 @@ static enum proto_verdict cache_yield(struct proto_cache *cache, const struct pr
 	}
 	if (cache->right == PROTO_NONE)
 		return PROTO_PEER_FAULT;
-	if (msg->type == PROTO_INV) {
+	if (msg->type == PROTO_INV || msg->type == PROTO_DROP) {
 		if (cache->right == PROTO_WRITE) /* there is no other copy: obeying would lose the bytes */
 			return PROTO_PEER_FAULT;
 		add(out, PROTO_UNMAP);
-		add_send(out, to, &answer, PROTO_ACK);
+		if (msg->type == PROTO_INV)
+			add_send(out, to, &answer, PROTO_ACK);
+		else
+			add_send(out, bit(ctx->home), &answer, PROTO_DONE);
 		cache->right = PROTO_NONE;
 		return PROTO_OK;
 	}
@@ -582,6 +618,7 @@ enum proto_verdict proto_cache_step(struct proto_cache *cache, const struct prot
 	case PROTO_FWD_WRITE:
 	case PROTO_FWD_GRANT:
 	case PROTO_INV:
+	case PROTO_DROP:
 		return cache_yield(cache, ctx, &ev->msg, out);
 	case PROTO_ACK:
 	case PROTO_DATA:
@@ -638,6 +675,8 @@ const char *proto_msg_name(uint8_t type)
 		[PROTO_DONE] = "DONE",
 		[PROTO_LOST] = "LOST",
 		[PROTO_FWD_GRANT] = "FWD_GRANT",
+		[PROTO_OFFER] = "OFFER",
+		[PROTO_DROP] = "DROP",
 	};
 
 	return type < PROTO_MSG_END && names[type] ? names[type] : "?";

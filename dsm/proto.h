@@ -39,6 +39,8 @@ enum proto_msg_type {
 	PROTO_DONE,         /* requester -> home, or the home's cache -> home: the transaction is over */
 	PROTO_LOST,         /* home -> requester: a node that had the page is gone, there will be no answer */
 	PROTO_FWD_GRANT,    /* home -> itself: drop your read-only copy, send GRANT to the requester; acks */
+	PROTO_OFFER,        /* holder -> home: I would rather not hold the page. A hint: the home may ignore it */
+	PROTO_DROP,         /* home -> sharer who offered (the requester): drop the page, send DONE */
 	PROTO_MSG_END
 };
 
@@ -56,7 +58,7 @@ struct proto_msg {
 	uint8_t right;    /* DATA: enum proto_right granted */
 	uint8_t acks;     /* FWD_WRITE, FWD_GRANT, DATA, GRANT: ACKs the requester must have before it may write */
 	uint32_t epoch;   /* of the sender's view of who is home to what */
-	uint32_t seq;     /* the transaction's; 0 in REQ_*, which come before it */
+	uint32_t seq;     /* the transaction's; 0 in REQ_* and OFFER, which come before it */
 	node_t from;      /* filled in by the receiver from the connection, never from the wire */
 	node_t requester; /* whom the transaction serves */
 };
@@ -95,6 +97,7 @@ enum proto_action_type {
 	PROTO_MAP,     /* see that the guest view shows the page with `right`: a hole in a page of ours is filled with zero */
 	PROTO_WAKE,    /* wake every thread asleep on this page; each tries again and may fault again */
 	PROTO_FAIL,    /* the threads asleep on this page can never go on: the VM stops */
+	PROTO_ADOPT,   /* directory: give FAULT_WRITE to the cache machine of the page here, so that it comes home */
 };
 
 struct proto_action {
@@ -151,7 +154,7 @@ struct proto_cache {
 void proto_dir_init(struct proto_dir *dir, const struct proto_ctx *ctx);
 void proto_cache_init(struct proto_cache *cache, const struct proto_ctx *ctx);
 
-/* True: REQ_* and DONE, for the directory machine. False: for the cache machine, which also refuses unknown types. */
+/* True: REQ_*, OFFER and DONE, for the directory machine. False: for the cache machine, which also refuses unknown types. */
 bool proto_msg_for_dir(uint8_t type);
 
 /* One step. `out` is overwritten always. The event must be one the machine knows; messages may be anything. */

@@ -68,7 +68,8 @@ static const struct wire_name wire_names[] = {
 	{PROTO_FWD_READ, WIRE_FWD_READ}, {PROTO_FWD_WRITE, WIRE_FWD_WRITE},
 	{PROTO_INV, WIRE_INV},           {PROTO_ACK, WIRE_ACK},
 	{PROTO_DATA, WIRE_DATA},         {PROTO_GRANT, WIRE_GRANT},
-	{PROTO_DONE, WIRE_DONE},
+	{PROTO_DONE, WIRE_DONE},         {PROTO_OFFER, WIRE_OFFER},
+	{PROTO_DROP, WIRE_DROP},
 };
 
 static uint8_t to_wire(uint8_t proto)
@@ -193,6 +194,9 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			break;
 		case PROTO_FAIL:
 			shard_fail(shard, "a page of guest RAM was lost with its node");
+			break;
+		case PROTO_ADOPT:
+			rc = steps_cache(shard, &(struct proto_event){.type = PROTO_EV_FAULT_WRITE}, work);
 			break;
 		}
 	}
@@ -371,11 +375,11 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		dir = &shard->busy[slot].dir;
 	else
 		proto_dir_unpack(*packed, &ctx, &idle);
-	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && slot == PAGETAB_NONE && ev->msg.type != PROTO_DONE &&
-	    ev->msg.epoch == ctx.epoch &&
+	bool request = ev->msg.type == PROTO_REQ_READ || ev->msg.type == PROTO_REQ_WRITE;
+	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && slot == PAGETAB_NONE && request && ev->msg.epoch == ctx.epoch &&
 	    replica_request(shard, ev->msg.from, work->page, ev->msg.type == PROTO_REQ_WRITE, lendable(shard, work->page, &idle)))
 		return 0;
-	if (ev->msg.type != PROTO_DONE)
+	if (request)
 		shard_count(&shard->stats.served, 1);
 	ev->exclusive = better_owned(shard, work->page, &ev->msg, dir);
 	uint64_t wait_read = 0, wait_write = 0;

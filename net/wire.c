@@ -29,6 +29,8 @@ static const struct rule {
 	[WIRE_RECALL] = {"RECALL", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_GIVE_BACK] = {"GIVE_BACK", 0, PAGE_BYTES, ANY, 0, WIRE_LANE_DSM}, /* and see hdr_check */
 	[WIRE_RELEASED] = {"RELEASED", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_OFFER] = {"OFFER", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_DROP] = {"DROP", 0, 0, ANY, 0, WIRE_LANE_DSM},
 
 	[WIRE_IPI] = {"IPI", LEN(wire_ipi), LEN(wire_ipi), 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_EOI] = {"EOI", 0, 0, 255, 0, WIRE_LANE_CONTROL},

@@ -56,6 +56,9 @@ enum wire_type {
 	WIRE_RECALL,    /* */
 	WIRE_GIVE_BACK, /* payload: the page if it was written, or none */
 	WIRE_RELEASED,  /* */
+	/* eviction */
+	WIRE_OFFER, /* */
+	WIRE_DROP,  /* */
 
 	/* control lane; arg = 0 where nothing is said */
 	WIRE_IPI = 16,  /* wire_ipi */

@@ -4,9 +4,9 @@
  *
  * A state is one or two pages on two or three nodes: directory, caches, what the guest view shows, whose bytes are the last
  * writer's, actions still to execute, and the messages in flight (any order of delivery, but for two from one node to another).
- * Moves: a fault at any node at any time, a guest write where the view is writable, one message delivered, ONE action executed
- * (another node's moves and guest writes come between any two), in the runs named "loss" also the death of any one node at any
- * moment.
+ * Moves: a fault at any node at any time, a guest write where the view is writable, an OFFER of a page that a node has, one message
+ * delivered, ONE action executed (another node's moves and guest writes come between any two), in the runs named "loss" also the
+ * death of any one node at any moment.
  *
  * Bounded by construction: a node has one request a page in flight, and what is absolute is made relative: transaction numbers
  * to the directory's (which sits at 2^30 - 1, so that each transaction wraps), bytes to "the last writer's or older".
@@ -16,256 +16,11 @@
  * action lowers a rank (so all of them end, no livelock), and where none is left nothing waits (no deadlock).
  *
  * Then the walk proves that it can fail: mutations break the rules here, in the harness, and each must be found.
- * With the argument "more" it also walks 4 nodes and a fault more on 2 pages: half a minute instead of some seconds.
+ * With the argument "more" it also walks 4 nodes and a fault more on 2 pages: three minutes instead of half a one.
  * Exit 0: all as expected. 1: a state that breaks an invariant (its trace is printed), or a mutation not found.
  */
-#include <stdarg.h>
-
 #include "base/clock.h"
-#include "tests/model/proto_world.h"
-
-enum mutation {
-	MUT_NONE,
-	MUT_DROP_INV,
-	MUT_DROP_DONE,
-	MUT_SKIP_PROTECT,
-	MUT_SKIP_UNMAP,
-	MUT_LOAD_FIRST,
-	MUT_SEND_FIRST,
-	MUT_WRITE_EARLY,
-	MUT_ACKS_SHORT,
-	MUT_DATA_TWICE,
-	MUT_OLD_BYTES,
-	MUT_NO_WAKE,
-	MUT_HOME_NOT_TOLD,
-	MUT_OVERTAKE,
-	MUT_END
-};
-
-static const char *const mutation_names[MUT_END] = {
-	[MUT_DROP_INV] = "an INV vanishes",
-	[MUT_DROP_DONE] = "a DONE vanishes",
-	[MUT_SKIP_PROTECT] = "PROTECT is skipped",
-	[MUT_SKIP_UNMAP] = "UNMAP is skipped",
-	[MUT_LOAD_FIRST] = "LOAD before PROTECT",
-	[MUT_SEND_FIRST] = "SEND before UNMAP",
-	[MUT_WRITE_EARLY] = "writable before the last ACK",
-	[MUT_ACKS_SHORT] = "one ACK too few is asked for",
-	[MUT_DATA_TWICE] = "DATA is doubled",
-	[MUT_OLD_BYTES] = "DATA carries old bytes",
-	[MUT_NO_WAKE] = "the end of a request wakes nobody",
-	[MUT_HOME_NOT_TOLD] = "the home never hears of a lost node",
-	[MUT_OVERTAKE] = "messages overtake each other",
-};
-
-struct run {
-	const char *name;
-	node_t nodes;
-	uint32_t pages;
-	uint32_t faults; /* 0: any number */
-	bool loss;
-	enum mutation mutation;
-};
-
-struct walk {
-	const struct run *run;
-	struct seen seen;
-	uint64_t transitions;
-	uint32_t now; /* the world being expanded */
-	char broken[160];
-};
-
-static void broken(struct walk *walk, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void broken(struct walk *walk, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (walk->broken[0])
-		return;
-	va_start(ap, fmt);
-	vsnprintf(walk->broken, sizeof(walk->broken), fmt, ap);
-	va_end(ap);
-}
-
-static struct proto_ctx ctx_of(const struct walk *walk, uint32_t page, node_t self)
-{
-	return (struct proto_ctx){.self = self, .home = page, .nodes = walk->run->nodes, .epoch = EPOCH};
-}
-
-static void print_trace(const struct walk *walk, uint32_t index)
-{
-	struct world world;
-
-	if (walk->seen.one[index].depth)
-		print_trace(walk, walk->seen.one[index].parent);
-	seen_get(&walk->seen, index, walk->run->nodes, walk->run->pages, &world);
-	printf("  %u:\n", walk->seen.one[index].depth);
-	world_print(&world, walk->run->nodes, walk->run->pages);
-}
-
-/* ---- What is checked ---- */
-
-/* On the critical path: at most three. */
-static int hop(uint8_t type)
-{
-	switch (type) {
-	case PROTO_REQ_READ:
-	case PROTO_REQ_WRITE:
-	case PROTO_DONE: /* of the transaction before: stands for the request it lets in */
-		return 1;
-	case PROTO_FWD_READ:
-	case PROTO_FWD_WRITE:
-	case PROTO_FWD_GRANT:
-	case PROTO_INV:
-	case PROTO_GRANT:
-		return 2;
-	case PROTO_DATA:
-	case PROTO_ACK:
-		return 3;
-	default:
-		return 0;
-	}
-}
-
-/* The home's cache passes a GRANT on: the same hop as the ACK that it stands for. */
-static bool hop_follows(uint8_t type, int before)
-{
-	return hop(type) == before + 1 || (type == PROTO_GRANT && before == 2);
-}
-
-static void check_hops(struct walk *walk, const struct proto_event *cause, const struct proto_actions *out)
-{
-	int before = cause->type == PROTO_EV_MSG ? hop(cause->msg.type) : 0;
-
-	for (uint32_t i = 0; i < out->n; i++) {
-		uint8_t type = out->action[i].msg.type;
-
-		if (out->action[i].type == PROTO_SEND && type != PROTO_DONE && type != PROTO_LOST && !hop_follows(type, before))
-			broken(walk, "three hops: %s makes %s", proto_msg_name(cause->msg.type), proto_msg_name(type));
-	}
-}
-
-static bool wakes(const struct proto_actions *out)
-{
-	for (uint32_t i = 0; i < out->n; i++)
-		if (out->action[i].type == PROTO_UPGRADE || out->action[i].type == PROTO_FAIL ||
-		    (out->action[i].type == PROTO_INSTALL && out->action[i].wake))
-			return true;
-	return false;
-}
-
-/* The home's last word of a transaction: it is over for the home, not yet for the requester. */
-static bool is_last_word(const struct proto_msg *msg, node_t home)
-{
-	return (msg->type == PROTO_DATA || msg->type == PROTO_GRANT) && msg->from == home && !msg->acks;
-}
-
-/* The right that a node has when it has heard the last word that is under way to it. */
-static uint8_t right_to_be(const struct page *page, node_t home, node_t n)
-{
-	for (uint32_t f = 0; f < page->flights; f++)
-		if (page->flight[f].to == n && is_last_word(&page->flight[f].msg, home))
-			return page->flight[f].msg.type == PROTO_GRANT ? PROTO_WRITE : page->flight[f].msg.right;
-	return page->at[n].cache.right;
-}
-
-static void check_world(struct walk *walk, const struct world *world)
-{
-	for (uint32_t i = 0; i < walk->run->pages; i++) {
-		const struct page *page = &world->page[i];
-		unsigned writers = 0, readers = 0, holders = 0, owners = 0;
-
-		for (node_t n = 0; n < walk->run->nodes; n++) {
-			const struct place *p = &page->at[n];
-
-			writers += p->view == PROTO_WRITE;
-			readers += p->view == PROTO_READ;
-			holders |= (unsigned)(right_to_be(page, i, n) != PROTO_NONE) << n;
-			owners += right_to_be(page, i, n) == PROTO_WRITE;
-			if (p->view != PROTO_NONE && p->bytes != BYTES_LAST)
-				broken(walk, "D2: node %u can read bytes that are not the last writer's", n);
-			if (!p->todos && p->view != p->cache.right)
-				broken(walk, "the view of node %u does not show its right", n);
-		}
-		if (writers > 1 || (writers && readers))
-			broken(walk, "D1: %u writable and %u read-only copies", writers, readers);
-		if (world->dead || page->dir.busy)
-			continue;
-		if (page->dir.copyset != holders || (page->dir.mode == PROTO_EXCL) != (owners == 1))
-			broken(walk, "a directory at rest is wrong about who holds the page");
-	}
-}
-
-/* D7: a message of an old epoch changes nothing; an INV is answered. */
-static void check_stale(struct walk *walk, const struct world *world)
-{
-	for (node_t n = 0; n < walk->run->nodes; n++) {
-		struct proto_ctx ctx = ctx_of(walk, 0, n);
-		struct proto_event ev = {.type = PROTO_EV_MSG, .msg = {.epoch = EPOCH - 1, .from = (n + 1) % walk->run->nodes}};
-		struct proto_dir dir = world->page[0].dir;
-		struct proto_cache cache = world->page[0].at[n].cache;
-		struct proto_actions out;
-
-		for (ev.msg.type = PROTO_REQ_READ; ev.msg.type < PROTO_MSG_END; ev.msg.type++) {
-			bool data = ev.msg.type == PROTO_DATA, inv = ev.msg.type == PROTO_INV;
-
-			ev.msg.right = data ? PROTO_WRITE : 0;
-			ev.msg.flags = data ? PROTO_ZERO : 0;
-			if (proto_cache_step(&cache, &ctx, &ev, &out) != PROTO_STALE || out.n != inv)
-				broken(walk, "D7: an old %s at the cache", proto_msg_name(ev.msg.type));
-			if (n == 0 && (proto_dir_step(&dir, &ctx, &ev, &out) != PROTO_STALE || out.n != inv))
-				broken(walk, "D7: an old %s at the directory", proto_msg_name(ev.msg.type));
-		}
-		if (memcmp(&dir, &world->page[0].dir, sizeof(dir)) || memcmp(&cache, &world->page[0].at[n].cache, sizeof(cache)))
-			broken(walk, "D7: an old message changed the state");
-	}
-}
-
-/* Falls with each delivery and each action. The faults, guest writes and deaths that raise it are the environment's. */
-static uint32_t rank(const struct walk *walk, const struct world *world)
-{
-	static const uint8_t of_msg[PROTO_MSG_END] = {
-		[PROTO_REQ_READ] = 64, [PROTO_REQ_WRITE] = 64, [PROTO_FWD_READ] = 12, [PROTO_FWD_WRITE] = 12,
-		[PROTO_INV] = 6,       [PROTO_ACK] = 2,        [PROTO_DATA] = 3,      [PROTO_GRANT] = 3,
-		[PROTO_DONE] = 1,      [PROTO_LOST] = 2,       [PROTO_FWD_GRANT] = 9,
-	};
-	uint32_t sum = 0;
-
-	for (uint32_t i = 0; i < walk->run->pages; i++) {
-		const struct page *page = &world->page[i];
-
-		sum += 60u * (uint32_t)__builtin_popcountll(page->dir.wait_read | page->dir.wait_write);
-		for (uint32_t f = 0; f < page->flights; f++)
-			sum += of_msg[page->flight[f].msg.type];
-		for (node_t n = 0; n < walk->run->nodes; n++) {
-			const struct place *p = &page->at[n];
-
-			sum += p->cache.pending ? 8 : 0;
-			for (uint32_t t = 0; t < p->todos; t++) {
-				const struct proto_action *a = &p->todo[t].action;
-
-				sum += 1u +
-				       (a->type == PROTO_SEND ? of_msg[a->msg.type] * (uint32_t)__builtin_popcountll(a->to) : 0);
-			}
-		}
-	}
-	if (world->dead)
-		sum += 100u * (walk->run->nodes - 1 - (uint32_t)__builtin_popcount(world->told));
-	return sum;
-}
-
-static void check_end(struct walk *walk, const struct world *world)
-{
-	for (uint32_t i = 0; i < walk->run->pages; i++) {
-		const struct page *page = &world->page[i];
-
-		if (page->dir.busy || page->dir.wait_read || page->dir.wait_write)
-			broken(walk, "deadlock: the directory waits for a message that nobody will send");
-		for (node_t n = 0; n < walk->run->nodes; n++)
-			if (page->at[n].cache.pending)
-				broken(walk, "deadlock: node %u waits for an answer that nobody will send", n);
-	}
-}
+#include "tests/model/proto_checks.h"
 
 /* ---- Moves ---- */
 
@@ -280,7 +35,7 @@ static void settle(struct walk *walk, const struct world *before, struct world *
 		for (uint32_t f = 0; f < page->flights; f++) {
 			const struct proto_msg *msg = &page->flight[f].msg;
 
-			if (msg->type > PROTO_REQ_WRITE && msg->seq != page->dir.seq && !is_last_word(msg, i))
+			if (numbered(msg->type) && msg->seq != page->dir.seq && !is_last_word(msg, i))
 				broken(walk, "a message of an old transaction is still in flight");
 		}
 	}
@@ -297,7 +52,8 @@ static void fly(struct walk *walk, const struct world *world, struct page *page,
 	uint32_t copies = mutation == MUT_DATA_TWICE && action->msg.type == PROTO_DATA ? 2 : 1;
 
 	if ((mutation == MUT_DROP_INV && action->msg.type == PROTO_INV) ||
-	    (mutation == MUT_DROP_DONE && action->msg.type == PROTO_DONE))
+	    (mutation == MUT_DROP_DONE && action->msg.type == PROTO_DONE) ||
+	    (mutation == MUT_DROP_DROP && action->msg.type == PROTO_DROP))
 		return;
 	for (node_t to = 0; to < walk->run->nodes; to++) {
 		if (!(action->to >> to & 1) || world->dead == to + 1)
@@ -322,24 +78,6 @@ static void fly(struct walk *walk, const struct world *world, struct page *page,
 			if (f->msg.epoch != EPOCH)
 				broken(walk, "D7: a message without the epoch");
 		}
-	}
-}
-
-static void dir_event(struct walk *walk, struct world *world, uint32_t i, const struct proto_event *ev)
-{
-	struct proto_ctx ctx = ctx_of(walk, i, i);
-	struct page *page = &world->page[i];
-	struct proto_actions out;
-	enum proto_verdict verdict = proto_dir_step(&page->dir, &ctx, ev, &out);
-
-	if (verdict != PROTO_OK && !(verdict == PROTO_GONE && world->dead))
-		broken(walk, "honest %s from %u is called %s by the directory", proto_msg_name(ev->msg.type), ev->msg.from,
-		       proto_verdict_name(verdict));
-	check_hops(walk, ev, &out);
-	for (uint32_t a = 0; a < out.n; a++) {
-		if (out.action[a].type != PROTO_SEND)
-			broken(walk, "the directory touches the page");
-		fly(walk, world, page, &out.action[a], i, BYTES_NONE);
 	}
 }
 
@@ -378,6 +116,43 @@ static void cache_event(struct walk *walk, struct world *world, uint32_t i, node
 	for (uint32_t a = 0; a < out.n; a++)
 		p->todo[p->todos++] =
 			(struct todo){.action = out.action[a], .bytes = out.action[a].type == PROTO_INSTALL ? bytes : 0};
+}
+
+/* The home's own cache machine asks for the page, as if a thread there had faulted. */
+static void adopt(struct walk *walk, struct world *world, uint32_t i, node_t holder, const struct proto_event *fault)
+{
+	struct page *page = &world->page[i];
+
+	if (walk->run->mutation == MUT_LAST_DROPPED && page->at[holder].cache.right == PROTO_READ) {
+		page->at[holder].cache.right = page->at[holder].view = PROTO_NONE;
+		page->at[holder].bytes = BYTES_NONE;
+		return;
+	}
+	cache_event(walk, world, i, i, fault, BYTES_NONE);
+}
+
+static void dir_event(struct walk *walk, struct world *world, uint32_t i, const struct proto_event *ev)
+{
+	struct proto_ctx ctx = ctx_of(walk, i, i);
+	struct page *page = &world->page[i];
+	struct proto_actions out;
+	enum proto_verdict verdict = proto_dir_step(&page->dir, &ctx, ev, &out);
+
+	if (verdict != PROTO_OK && !(verdict == PROTO_GONE && world->dead))
+		broken(walk, "honest %s from %u is called %s by the directory", proto_msg_name(ev->msg.type), ev->msg.from,
+		       proto_verdict_name(verdict));
+	check_hops(walk, ev, &out);
+	for (uint32_t a = 0; a < out.n; a++) {
+		struct proto_event fault = {.type = PROTO_EV_FAULT_WRITE};
+
+		if (out.action[a].type == PROTO_ADOPT) {
+			adopt(walk, world, i, ev->msg.from, &fault);
+			continue;
+		}
+		if (out.action[a].type != PROTO_SEND)
+			broken(walk, "the directory touches the page");
+		fly(walk, world, page, &out.action[a], i, BYTES_NONE);
+	}
 }
 
 static void execute(struct walk *walk, struct world *world, uint32_t i, node_t n)
@@ -567,6 +342,30 @@ static void expand_death(struct walk *walk, const struct world *world)
 	}
 }
 
+/* A node that has the page may offer it at any time, without end: the state space is bounded by one OFFER of each node in flight.
+ */
+static void expand_offer(struct walk *walk, const struct world *world, uint32_t i, node_t n)
+{
+	const struct page *page = &world->page[i];
+	const struct proto_action offer = {
+		.type = PROTO_SEND, .to = (uint64_t)1 << i, .msg = {.type = PROTO_OFFER, .epoch = EPOCH, .requester = n}};
+	struct world next = *world;
+
+	if (n == i || page->at[n].cache.right == PROTO_NONE || page->at[n].cache.pending || page->at[n].todos)
+		return;
+	for (uint32_t f = 0; f < page->flights; f++)
+		if (page->flight[f].msg.type == PROTO_OFFER && page->flight[f].msg.from == n)
+			return;
+	next.faults -= walk->run->faults ? 1 : 0;
+	if (walk->run->mutation == MUT_SILENT_DROP && page->at[n].cache.right == PROTO_READ) {
+		next.page[i].at[n].cache.right = next.page[i].at[n].view = PROTO_NONE;
+		next.page[i].at[n].bytes = BYTES_NONE;
+	} else {
+		fly(walk, &next, &next.page[i], &offer, n, BYTES_NONE);
+	}
+	settle(walk, world, &next, false);
+}
+
 static void expand_guest(struct walk *walk, const struct world *world)
 {
 	struct world next;
@@ -584,6 +383,7 @@ static void expand_guest(struct walk *walk, const struct world *world)
 			}
 			if (p->todos || (walk->run->faults && !world->faults))
 				continue;
+			expand_offer(walk, world, i, n);
 			for (uint8_t type = PROTO_EV_FAULT_READ; type <= PROTO_EV_FAULT_WRITE; type++) {
 				struct proto_event ev = {.type = type};
 
@@ -670,10 +470,10 @@ int main(int argc, char **argv)
 		{.name = "3 nodes, 1 page", .nodes = 3, .pages = 1},
 		{.name = "3 nodes, 1 page, loss of any node", .nodes = 3, .pages = 1, .loss = true},
 		{.name = "2 nodes, 2 pages of different homes", .nodes = 2, .pages = 2},
-		{.name = "3 nodes, 2 pages, any 3 faults", .nodes = 3, .pages = 2, .faults = 3},
+		{.name = "3 nodes, 2 pages, any 3 faults or offers", .nodes = 3, .pages = 2, .faults = 3},
 	};
 	static const struct run more[] = {
-		{.name = "3 nodes, 2 pages, any 4 faults", .nodes = 3, .pages = 2, .faults = 4},
+		{.name = "3 nodes, 2 pages, any 4 faults or offers", .nodes = 3, .pages = 2, .faults = 4},
 		{.name = "4 nodes, 1 page", .nodes = 4, .pages = 1},
 	};
 	bool good = true;

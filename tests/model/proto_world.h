@@ -90,13 +90,21 @@ static inline uint64_t code(struct codec *codec, uint64_t v, uint32_t width)
 
 #define CODE(codec, field, width) ((field) = (__typeof__(field))code(codec, (uint64_t)(field), width))
 
-/* seq counts back from the directory's. */
+/* seq counts back from the directory's. Only a last word of the home can be older than the transaction before, and then nothing
+ * compares how much. */
 static inline void code_seq(struct codec *codec, uint32_t *seq, uint32_t newest)
 {
 	uint32_t back = (newest - *seq) & PROTO_SEQ_MASK;
 
+	back = MIN(back, 3u);
 	CODE(codec, back, 2);
 	*seq = (newest - back) & PROTO_SEQ_MASK;
+}
+
+/* Part of a transaction. */
+static inline bool numbered(uint8_t type)
+{
+	return type > PROTO_REQ_WRITE && type != PROTO_OFFER;
 }
 
 static inline void code_msg(struct codec *codec, struct proto_msg *msg, uint32_t newest)
@@ -108,7 +116,7 @@ static inline void code_msg(struct codec *codec, struct proto_msg *msg, uint32_t
 	CODE(codec, msg->from, 2);
 	CODE(codec, msg->requester, 2);
 	msg->epoch = EPOCH;
-	if (msg->type > PROTO_REQ_WRITE)
+	if (numbered(msg->type))
 		code_seq(codec, &msg->seq, newest);
 }
 
@@ -231,7 +239,8 @@ static inline void world_print(const struct world *world, node_t nodes, uint32_t
 {
 	static const char rights[] = "-RW";
 	static const char *const contents[] = {"none", "old", "last"};
-	static const char *const actions[] = {"PROTECT", "LOAD", "UNMAP", "SEND", "INSTALL", "UPGRADE", "MAP", "WAKE", "FAIL"};
+	static const char *const actions[] = {"PROTECT", "LOAD", "UNMAP", "SEND", "INSTALL",
+					      "UPGRADE", "MAP",  "WAKE",  "FAIL", "ADOPT"};
 
 	if (world->dead)
 		printf("    node %d is dead, told %x\n", world->dead - 1, world->told);

@@ -40,6 +40,8 @@ START_TEST(m1_message_from_who_may_not_send_it_is_a_peer_fault)
 	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_GRANT, .from = 2, .requester = 1)));
 	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_LOST, .from = 2)));
 	EXPECT_FAULT(b, cache_send(&b, FROM_HOME(PROTO_INV, 1, 1)));
+	EXPECT_FAULT(b, cache_send(&b, FROM_HOME(PROTO_DROP, 1, 2)));
+	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_DROP, .from = 2, .requester = 1)));
 	EXPECT_FAULT(b, cache_send(&b, FROM_HOME(PROTO_GRANT, 1, 2)));
 	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_ACK, .from = 1, .requester = 1)));
 	EXPECT_FAULT(b, dir_send(&b, PROTO_REQ_READ, 2, 0)); /* we are not its home */
@@ -524,6 +526,60 @@ END_TEST
 
 /* ---- Packing ---- */
 
+START_TEST(h15_offer_of_one_copy_of_several_is_taken)
+{
+	struct bench b = shared_by(BIT(1) | BIT(2));
+
+	dir_send(&b, PROTO_OFFER, 1, 0);
+	expect(&b, PROTO_OK, 1);
+	ck_assert_uint_eq(expect_send(&b, 0, PROTO_DROP, BIT(1))->seq, 1);
+	ck_assert(b.dir.busy && b.dir.mode == PROTO_SHARED);
+	ck_assert_uint_eq(b.dir.copyset, BIT(2));
+	ck_assert_uint_eq(b.dir.involved, BIT(1) | BIT(2));
+	dir_send(&b, PROTO_REQ_READ, 1, 0); /* it may overtake the DONE */
+	expect(&b, PROTO_OK, 0);
+	dir_send(&b, PROTO_DONE, 1, 1);
+	expect(&b, PROTO_OK, 1);
+	expect_send(&b, 0, PROTO_FWD_READ, BIT(2));
+}
+END_TEST
+
+START_TEST(h16_offer_of_the_only_bytes_brings_them_home)
+{
+	struct bench owned = bench_at(0), copy = shared_by(BIT(3));
+
+	owned.dir.copyset = BIT(2);
+	dir_send(&owned, PROTO_OFFER, 2, 0);
+	expect(&owned, PROTO_OK, 1);
+	expect_action(&owned, 0, PROTO_ADOPT);
+	ck_assert(!owned.dir.busy);
+	ck_assert_uint_eq(owned.dir.copyset, BIT(2));
+	dir_send(&copy, PROTO_OFFER, 3, 0);
+	expect(&copy, PROTO_OK, 1);
+	expect_action(&copy, 0, PROTO_ADOPT);
+}
+END_TEST
+
+START_TEST(h17_offer_that_comes_too_late_is_ignored)
+{
+	struct bench b = shared_by(BIT(0) | BIT(1) | BIT(2));
+	struct proto_dir before;
+
+	dir_send(&b, PROTO_OFFER, 3, 0); /* it has been invalidated meanwhile */
+	expect(&b, PROTO_OK, 0);
+	dir_send(&b, PROTO_REQ_READ, 3, 0);
+	before = b.dir;
+	dir_send(&b, PROTO_OFFER, 1, 0); /* busy: it will be offered again */
+	expect(&b, PROTO_OK, 0);
+	ck_assert_mem_eq(&before, &b.dir, sizeof(before));
+	b = shared_by(BIT(1) | BIT(2));
+	b.dir.lost = true;
+	dir_send(&b, PROTO_OFFER, 1, 0);
+	expect(&b, PROTO_OK, 0);
+	EXPECT_FAULT(b, dir_send(&b, PROTO_OFFER, 0, 0)); /* the home's own: nothing to offer to */
+}
+END_TEST
+
 START_TEST(packed_directory_comes_back)
 {
 	struct bench b = bench_at(0);
@@ -597,6 +653,9 @@ int main(void)
 		h12_loss_of_a_supplier_is_told_to_all_readers,
 		h13_timeout_tells_whether_a_transaction_runs,
 		h14_write_of_the_last_sharer_is_over_with_its_grant,
+		h15_offer_of_one_copy_of_several_is_taken,
+		h16_offer_of_the_only_bytes_brings_them_home,
+		h17_offer_that_comes_too_late_is_ignored,
 		packed_directory_comes_back,
 		packed_cache_comes_back,
 	};

@@ -370,6 +370,34 @@ START_TEST(c23_requester_does_not_close_what_the_home_has_closed)
 }
 END_TEST
 
+START_TEST(c24_offered_copy_is_dropped_when_the_home_says_so)
+{
+	for (uint8_t pending = PROTO_NONE; pending <= PROTO_WRITE; pending += PROTO_WRITE) {
+		struct bench b = cache_with(1, PROTO_READ, pending);
+
+		cache_send(&b, FROM_HOME(PROTO_DROP, 7, 1));
+		expect(&b, PROTO_OK, 2);
+		expect_action(&b, 0, PROTO_UNMAP);
+		ck_assert_uint_eq(expect_send(&b, 1, PROTO_DONE, BIT(0))->seq, 7);
+		ck_assert_uint_eq(b.out.action[1].msg.requester, 1);
+		ck_assert_uint_eq(b.cache.right, PROTO_NONE);
+		ck_assert_uint_eq(b.cache.pending, pending);
+	}
+}
+END_TEST
+
+START_TEST(c17_drop_of_what_is_not_a_copy_is_a_peer_fault)
+{
+	struct bench owner = cache_with(1, PROTO_WRITE, PROTO_NONE), none = cache_with(1, PROTO_NONE, PROTO_NONE);
+	struct bench runs = cache_with(1, PROTO_READ, PROTO_WRITE);
+
+	EXPECT_FAULT(owner, cache_send(&owner, FROM_HOME(PROTO_DROP, 7, 1)));
+	EXPECT_FAULT(none, cache_send(&none, FROM_HOME(PROTO_DROP, 7, 1)));
+	cache_send(&runs, ACK(3));
+	EXPECT_FAULT(runs, cache_send(&runs, FROM_HOME(PROTO_DROP, 9, 1)));
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *rows[] = {
@@ -400,6 +428,8 @@ int main(void)
 		c22_homes_copy_is_dropped_for_the_grant_that_it_passes_on,
 		c23_home_closes_what_it_alone_supplies,
 		c23_requester_does_not_close_what_the_home_has_closed,
+		c24_offered_copy_is_dropped_when_the_home_says_so,
+		c17_drop_of_what_is_not_a_copy_is_a_peer_fault,
 	};
 
 	return bench_run("proto cache", rows, ARRAY_SIZE(rows), NULL);
