@@ -34,7 +34,10 @@ _pangea() {
 		;;
 	--node)
 		[[ ${COMP_WORDS[1]} == stats ]] && return
-		_pangea_words 'local,cpus=' "$cur"
+		case $cur in
+		*,mem=*,*) _pangea_words "${cur%,*},mem-budget=" "$cur" ;;
+		*) _pangea_words 'local,cpus=' "$cur" ;;
+		esac
 		compopt -o nospace
 		return
 		;;

@@ -9,6 +9,9 @@
 #include "base/log.h"
 #include "dsm/shard.h"
 
+#define PINNED_BYTES       (24 * MIB)
+#define PINNED_SHARD_BYTES (6 * MIB)
+
 /* Zeroes that cost memory only where they are written. */
 static void *lazy_array(uint64_t bytes)
 {
@@ -55,6 +58,36 @@ static int register_others(struct dsm *dsm)
 	return rc;
 }
 
+/* Resident in any case: program and libraries, staging, replicas and what waits for them; a byte and a mark a page, and the
+ * directory. */
+static uint64_t pinned_bytes(uint64_t home, uint64_t pages, unsigned shards)
+{
+	return PINNED_BYTES + shards * PINNED_SHARD_BYTES + home * (sizeof(struct proto_dir_packed) + 1) + 2 * pages;
+}
+
+uint64_t dsm_budget_min(uint64_t home, uint64_t pages, unsigned shards)
+{
+	return pinned_bytes(home, pages, shards) + ((home + (uint64_t)shards * EVICT_ROOM_MIN) << PAGE_SHIFT);
+}
+
+static int set_room(struct dsm *dsm)
+{
+	uint64_t home = home_pages(dsm), pages = dsm->node_first[dsm->config.nodes], budget = dsm->config.budget_bytes,
+		 files = dsm->config.files_bytes;
+	uint64_t least = files + dsm_budget_min(home, pages, dsm->config.shards);
+
+	if (!budget)
+		return 0;
+	if (budget < least) {
+		log_error("a budget of %llu MiB is too little for this node, which needs %llu MiB for its own part of guest RAM "
+			  "and itself",
+			  (unsigned long long)(budget / MIB), (unsigned long long)((least + MIB - 1) / MIB));
+		return -EINVAL;
+	}
+	dsm->room = ((budget - files - pinned_bytes(home, pages, dsm->config.shards)) >> PAGE_SHIFT) - home;
+	return 0;
+}
+
 int dsm_new(const struct dsm_config *config, struct dsm **out)
 {
 	struct dsm *dsm = calloc(1, sizeof(*dsm));
@@ -69,6 +102,9 @@ int dsm_new(const struct dsm_config *config, struct dsm **out)
 	dsm->epoch = 1;
 	if (wanted != 1)
 		dsm->config.without |= DSM_WITHOUT(REPLICAS);
+	rc = wanted ? set_room(dsm) : 0;
+	if (rc)
+		goto fail;
 	rc = view_new(pages, wanted, &dsm->view);
 	if (rc || !wanted) {
 		if (rc)

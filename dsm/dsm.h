@@ -56,13 +56,18 @@ struct dsm_config {
 	rpn_t low_pages;         /* the guest sees page p < low_pages at p << 12, */
 	gpa_t high_gpa;          /* and the others from here on */
 	unsigned without;        /* DSM_WITHOUT bits: optimisations that are off; the same on all nodes */
-	uint64_t poll_ns;        /* how long a shard polls before it sleeps */
+	uint64_t budget_bytes;   /* what this node's process may have resident (evict.h); 0: no bound */
+	uint64_t files_bytes; /* of the budget: what the process keeps resident beside guest RAM and dsm, such as a kernel image */
+	uint64_t poll_ns;     /* how long a shard polls before it sleeps */
 	struct dsm_sink *sink;
 };
 
 struct dsm;
 
-/* -errno, logged. */
+/* The least budget of a node that is home of `home` of the `pages` of a machine: its own pages, what the program needs, and some
+ * room for others' pages. */
+uint64_t dsm_budget_min(uint64_t home, uint64_t pages, unsigned shards);
+/* -errno, logged. -EINVAL: a budget below that. */
 CHECKED int dsm_new(const struct dsm_config *config, struct dsm **out);
 void dsm_free(struct dsm *dsm);
 

@@ -495,6 +495,16 @@ int replica_look(struct shard *shard, uint64_t now)
 	return begin_release(shard);
 }
 
+bool replica_borrows(const struct replicas *r, rpn_t page)
+{
+	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (r->replica[i].page == page && r->replica[i].state >= REPLICA_BORROWED)
+			return true;
+	return false;
+}
+
 bool replica_overdue(const struct replicas *r, uint64_t now, uint64_t ns)
 {
 	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);

@@ -106,6 +106,8 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 CHECKED int replica_look(struct shard *shard, uint64_t now);
 /* wake_fd is readable. */
 CHECKED int replica_wake(struct shard *shard);
+/* The page is here as a replica of another home's. */
+bool replica_borrows(const struct replicas *replicas, rpn_t page);
 /* The oldest recall or return is older than `ns`. */
 bool replica_overdue(const struct replicas *replicas, uint64_t now, uint64_t ns);
 

@@ -34,26 +34,32 @@ static void look_ahead(struct shard *shard, rpn_t page, bool write)
 			break; /* also below 0, as a page is unsigned */
 		if (!steps_lacks(shard, work.page, write))
 			continue;
-		if (shard->pending_tab.used > SHARD_PENDING / 2)
+		if (shard->pending_tab.used > SHARD_PENDING / 2 || !evict_has_room(&shard->evict))
 			break;
 		shard_count(&shard->stats.ahead, 1);
 		steps_settle(shard, steps_cache(shard, &ev, &work));
 	}
 }
 
-static void on_fault(struct shard *shard, const struct view_fault *fault)
+void shard_fault(struct shard *shard, const struct view_fault *fault)
 {
 	struct proto_event ev = {.type = fault->write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
 	struct work work = {.page = fault->page, .protected_page = fault->protected_page};
+	bool asks = steps_lacks(shard, fault->page, fault->write);
 
+	steps_settle(shard, steps_cache(shard, &ev, &work));
+	if (asks && dsm_with(shard->dsm, DSM_WITHOUT(AHEAD)))
+		look_ahead(shard, fault->page, fault->write);
+}
+
+static void on_fault(struct shard *shard, const struct view_fault *fault)
+{
 	TRACE_FAULT_BEGIN(fault->page, fault->protected_page ? TRACE_UPGRADE : (fault->write ? TRACE_WRITE : TRACE_READ));
 	shard_count(fault->protected_page ? &shard->stats.faults_upgrade
 					  : (fault->write ? &shard->stats.faults_write : &shard->stats.faults_read),
 		    1);
-	bool asks = steps_lacks(shard, fault->page, fault->write);
-	steps_settle(shard, steps_cache(shard, &ev, &work));
-	if (asks && dsm_with(shard->dsm, DSM_WITHOUT(AHEAD)))
-		look_ahead(shard, fault->page, fault->write);
+	if (!evict_holds_back(shard, fault))
+		shard_fault(shard, fault);
 }
 
 static void on_replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
@@ -143,6 +149,11 @@ static void check_ages(struct shard *shard, uint64_t now)
 		shard_fail(shard, "a page table lent to other nodes did not come back");
 		return;
 	}
+	if (evict_overdue(&shard->evict, now, DSM_REQUEST_TIMEOUT_NS)) {
+		shard_fail(shard,
+			   "no page of another node could be given up for one that is needed; give this node a larger mem-budget");
+		return;
+	}
 	while ((slot = pagetab_next(&shard->pending_tab, &cursor, &page)) != PAGETAB_NONE) {
 		if (now - shard->pending[slot].since_ns < DSM_REQUEST_TIMEOUT_NS)
 			continue;
@@ -190,6 +201,7 @@ static void *shard_main(void *arg)
 		uint64_t now = clock_ns();
 		uint64_t sleep_ns = now - last_work < shard->dsm->config.poll_ns ? 0 : 250 * NS_PER_MS;
 
+		sleep_ns = MIN(sleep_ns, shard->evict.sleep_ns);
 		if (due)
 			sleep_ns = MIN(sleep_ns, due > now ? due - now : 0);
 		struct timespec ts = {.tv_nsec = (long)sleep_ns};
@@ -214,6 +226,8 @@ static void *shard_main(void *arg)
 			last_work = clock_ns();
 		if (!shard->failed)
 			steps_settle(shard, replica_look(shard, now));
+		if (!shard->failed)
+			steps_settle(shard, evict_look(shard, now));
 		if (now >= shard->next_check_ns)
 			check_ages(shard, clock_ns()); /* not `now`: requests were made since */
 	}
@@ -227,6 +241,18 @@ static int watch(struct shard *shard, int fd)
 	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 
 	return epoll_ctl(shard->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+/* Blocks go round the shards, so each has the same part of the room, and as many home pages as it has blocks of the home. */
+static int init_budget(struct shard *shard)
+{
+	const struct dsm *dsm = shard->dsm;
+	rpn_t first = dsm->node_first[dsm->config.self], after = dsm->node_first[dsm->config.self + 1];
+	uint64_t home = 0;
+
+	for (rpn_t p = first; p < after; p += BLOCK_PAGES)
+		home += view_shard(dsm->view, p) == shard->index ? BLOCK_PAGES : 0;
+	return evict_init(&shard->evict, home, dsm->room / dsm->config.shards, dsm->node_first[dsm->config.nodes]);
 }
 
 int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_lane *lane)
@@ -244,8 +270,8 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->loaded = calloc(1, PAGE_BYTES);
 	shard->replica_bytes = calloc(1, PAGE_BYTES);
 	if (!shard->loaded || !shard->replica_bytes || damping_init(&shard->damping) ||
-	    replicas_init(&shard->replicas, dsm->config.nodes) || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending ||
-	    !shard->busy) {
+	    replicas_init(&shard->replicas, dsm->config.nodes) || init_budget(shard) || shard->epoll_fd < 0 || shard->stop_fd < 0 ||
+	    !shard->pending || !shard->busy) {
 		rc = -ENOMEM;
 		goto fail;
 	}
@@ -280,6 +306,7 @@ void shard_destroy(struct shard *shard)
 	free(shard->replica_bytes);
 	replicas_destroy(&shard->replicas);
 	damping_destroy(&shard->damping);
+	evict_destroy(&shard->evict);
 	if (shard->epoll_fd > 0)
 		close(shard->epoll_fd);
 	if (shard->stop_fd > 0)
@@ -318,4 +345,5 @@ void shard_reset(struct shard *shard)
 	shard->self_count = 0;
 	shard->held_count = 0;
 	replicas_reset(&shard->replicas);
+	evict_reset(&shard->evict);
 }

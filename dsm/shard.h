@@ -13,6 +13,7 @@
 
 #include "dsm/damping.h"
 #include "dsm/dsm.h"
+#include "dsm/evict.h"
 #include "dsm/pagetab.h"
 #include "dsm/proto.h"
 #include "dsm/replica.h"
@@ -29,6 +30,7 @@ struct dsm {
 	rpn_t node_first[NODES_MAX + 1];
 	uint16_t epoch;
 	struct view *view;
+	uint64_t room;                   /* frames beside those of this home's pages; 0: no budget */
 	uint8_t *cache;                  /* [pages] proto_cache_pack */
 	struct proto_dir_packed *dir;    /* [pages of this home] */
 	uint8_t *history;                /* [pages of this home] history.h */
@@ -87,6 +89,7 @@ struct shard {
 	uint32_t self_first, self_count;
 	struct damping damping;
 	struct streams streams;
+	struct evict evict;
 	struct shard_held held[SHARD_HELD];
 	uint32_t held_count;
 	uint8_t *loaded; /* one page: between LOAD and SEND */
@@ -98,6 +101,8 @@ struct shard {
 
 /* -errno, logged. Takes the lane over, also when it fails. */
 CHECKED int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_lane *lane);
+/* A fault that has its frame. */
+void shard_fault(struct shard *shard, const struct view_fault *fault);
 void shard_destroy(struct shard *shard);
 CHECKED int shard_start(struct shard *shard);
 void shard_stop(struct shard *shard);

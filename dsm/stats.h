@@ -41,6 +41,11 @@
 	X(messages_out, "messages sent")                      \
 	X(messages_in, "messages received")                   \
 	X(bytes_out, "bytes sent")                            \
+	X(offers, "pages offered to their homes")             \
+	X(evicted_copies, "copies given up for the budget")   \
+	X(evicted_home, "pages sent home for the budget")     \
+	X(frame_waits, "faults that waited for a frame")      \
+	X(frames, "frames taken or set aside")                \
 	X(splits, "private blocks split")                     \
 	X(stale, "stale messages")                            \
 	X(metadata_bytes, "bytes of bookkeeping")             \

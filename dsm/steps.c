@@ -166,9 +166,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			rc = view_protect(view, page);
 			break;
 		case PROTO_LOAD: /* UNMAP may come before the SEND (D1), and takes the bytes */
-			shard->loaded_zero = view_is_zero(view, page);
-			if (!shard->loaded_zero)
-				memcpy(shard->loaded, view_bytes(view, page), PAGE_BYTES);
+			rc = view_load(view, page, shard->loaded, &shard->loaded_zero);
 			break;
 		case PROTO_UNMAP:
 			damping_lost(&shard->damping, page, clock_ns());
@@ -196,7 +194,8 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			shard_fail(shard, "a page of guest RAM was lost with its node");
 			break;
 		case PROTO_ADOPT:
-			rc = steps_cache(shard, &(struct proto_event){.type = PROTO_EV_FAULT_WRITE}, work);
+			if (evict_may_adopt(&shard->evict))
+				rc = steps_cache(shard, &(struct proto_event){.type = PROTO_EV_FAULT_WRITE}, work);
 			break;
 		}
 	}
@@ -257,7 +256,11 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 		shard->pending[slot].since_ns = clock_ns();
 		shard_count(&shard->stats.ahead_late, 1);
 	}
+	bool held = cache->right != PROTO_NONE || !proto_cache_idle(cache);
 	enum proto_verdict verdict = proto_cache_step(cache, &ctx, ev, &actions);
+	bool holds = cache->right != PROTO_NONE || !proto_cache_idle(cache);
+	if (held != holds)
+		evict_changed(shard, work->page, holds, ev);
 	if (slot == PAGETAB_NONE && !proto_cache_idle(cache)) {
 		slot = pagetab_add(&shard->pending_tab, work->page);
 		if (slot == PAGETAB_NONE) {
@@ -297,6 +300,11 @@ bool steps_lacks(const struct shard *shard, rpn_t page, bool write)
 	proto_cache_unpack(dsm->cache[page], &cache);
 	return cache.right < (write ? PROTO_WRITE : PROTO_READ) && !cache.lost &&
 	       pagetab_find(&shard->pending_tab, page) == PAGETAB_NONE;
+}
+
+bool steps_holds(const struct shard *shard, rpn_t page)
+{
+	return (shard->dsm->cache[page] & 3) != PROTO_NONE || pagetab_find(&shard->pending_tab, page) != PAGETAB_NONE;
 }
 
 /* The first request from another node for a page of a private block makes the block shared. */
@@ -351,7 +359,10 @@ static bool better_owned(struct shard *shard, rpn_t page, const struct proto_msg
 		shard_count(&shard->stats.migrated, 1);
 	}
 	/* Never shared, all zero, ours: whoever reads it first will write it, and gets it for good. */
-	return migrates || (!dir->busy && dir->seq == 0 && view_is_zero(dsm->view, page));
+	bool zero = false;
+	if (!migrates && !dir->busy && dir->seq == 0 && view_load(dsm->view, page, shard->loaded, &zero))
+		return false; /* logged; it is a hint */
+	return migrates || zero;
 }
 
 int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
@@ -381,7 +392,7 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		return 0;
 	if (request)
 		shard_count(&shard->stats.served, 1);
-	ev->exclusive = better_owned(shard, work->page, &ev->msg, dir);
+	ev->exclusive = ev->msg.type != PROTO_OFFER && better_owned(shard, work->page, &ev->msg, dir);
 	uint64_t wait_read = 0, wait_write = 0;
 	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && ev->msg.type == PROTO_DONE && ev->msg.requester == dsm->config.self &&
 	    dir->seq >= REPLICA_MIN_SEQ)
@@ -472,6 +483,7 @@ int shard_borrow(struct shard *shard, rpn_t page, uint32_t gen, const uint8_t *b
 	shard->dsm->cache[page] = proto_cache_pack(&shard->pending[slot].cache);
 	finished(shard, page, &shard->pending[slot]);
 	pagetab_remove(&shard->pending_tab, page);
+	evict_lent(shard);
 	shard_count(&shard->stats.pages_in, 1);
 	return view_install(shard->dsm->view, page, bytes, true, true);
 }

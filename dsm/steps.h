@@ -28,6 +28,8 @@ uint64_t steps_release_held(struct shard *shard);
 /* After each event: the messages to this node itself, or the end. */
 void steps_settle(struct shard *shard, int rc);
 
+/* This node has the page or has asked for it. */
+bool steps_holds(const struct shard *shard, rpn_t page);
 node_t steps_home(const struct dsm *dsm, rpn_t page);
 uint8_t steps_from_wire(uint8_t wire); /* 0: not a message of the protocol */
 

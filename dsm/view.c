@@ -32,6 +32,7 @@ struct view {
 	uint8_t *guest;
 	uint8_t *service;
 	uint8_t *scratch; /* one block, for view_split; a slot a shard */
+	int pagemap;      /* /proc/self/pagemap, or -1 */
 	int uffd[SHARDS_MAX];
 };
 
@@ -139,6 +140,7 @@ int view_new(uint64_t pages, unsigned shards, struct view **out)
 	view->shards = shards;
 	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		view->uffd[i] = -1;
+	view->pagemap = shards ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
 	view->fd = open_file(view_len(view));
 	if (view->fd < 0) {
 		rc = view->fd;
@@ -190,6 +192,8 @@ void view_free(struct view *view)
 		munmap(view->service, view_len(view));
 	if (view->scratch && view->scratch != MAP_FAILED)
 		munmap(view->scratch, view->shards * BLOCK_BYTES);
+	if (view->pagemap >= 0)
+		close(view->pagemap);
 	if (view->fd >= 0)
 		close(view->fd);
 	free(view);
@@ -391,9 +395,14 @@ int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 	return rc == -EEXIST ? view_wake(view, page) : rc;
 }
 
-bool view_is_zero(const struct view *view, rpn_t page)
+int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero)
 {
-	return all_zero(view_bytes(view, page), PAGE_BYTES);
+	ssize_t n = pread(view->fd, bytes, PAGE_BYTES, (off_t)(page << PAGE_SHIFT));
+
+	if (n != (ssize_t)PAGE_BYTES)
+		return fault_error("reading", page, n < 0 ? errno : EIO);
+	*zero = all_zero(bytes, PAGE_BYTES);
+	return 0;
 }
 
 bool view_is_hole(const struct view *view, rpn_t page)
@@ -430,6 +439,34 @@ int view_wake(struct view *view, rpn_t page)
 	struct uffdio_range range = {.start = guest_addr(view, page), .len = PAGE_BYTES};
 
 	return ioctl(view->uffd[view_shard(view, page)], UFFDIO_WAKE, &range) < 0 ? fault_error("waking", page, errno) : 0;
+}
+
+int view_rest(struct view *view, rpn_t first, uint64_t pages)
+{
+	/* A write-protection stays, in a marker of the page table (Linux 5.19). */
+	if (madvise(view->guest + (first << PAGE_SHIFT), pages << PAGE_SHIFT, MADV_DONTNEED) < 0)
+		return fault_error("unmapping", first, errno);
+	return 0;
+}
+
+int view_used(const struct view *view, rpn_t first, uint64_t used[BLOCK_PAGES / 64])
+{
+	uint64_t entry[BLOCK_PAGES];
+	off_t at = (off_t)(guest_addr(view, first) >> PAGE_SHIFT) * (off_t)sizeof(entry[0]);
+
+	memset(used, 0, BLOCK_PAGES / 8);
+	if (view->pagemap < 0)
+		return 0;
+	if (pread(view->pagemap, entry, sizeof(entry), at) != (ssize_t)sizeof(entry))
+		return fault_error("looking for accesses", first, errno);
+	for (size_t i = 0; i < BLOCK_PAGES; i++)
+		used[i / 64] |= (entry[i] >> 63) << i % 64; /* bit 63: present */
+	return 0;
+}
+
+void view_trim(struct view *view)
+{
+	madvise(view->service, view_len(view), MADV_DONTNEED);
 }
 
 unsigned view_faults(struct view *view, unsigned shard, struct view_fault fault[VIEW_FAULTS])

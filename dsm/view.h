@@ -60,8 +60,8 @@ CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bo
 /* Answers a fault on a page whose right suffices already: fills a hole with zeros, or takes a protection off that the fault
  * met (`protected_page`), or only wakes if it is settled by now. */
 CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protected_page);
-/* True if the page's bytes are all zero. As view_bytes. */
-bool view_is_zero(const struct view *view, rpn_t page);
+/* Copies the page, of which a hole is zeros, to `bytes`; *zero: all are zero. As view_bytes, but maps nothing. */
+CHECKED int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero);
 /* True if nothing was ever written to the page: it is not in the file. */
 bool view_is_hole(const struct view *view, rpn_t page);
 /* The 8 bytes at `at` of a page that is here become `new` if they are `old`. Atomic with the guest's own writes. */
@@ -70,6 +70,14 @@ CHECKED int view_protect(struct view *view, rpn_t page);   /* WRITE -> READ; ret
 CHECKED int view_unprotect(struct view *view, rpn_t page); /* READ -> WRITE, wakes */
 CHECKED int view_drop(struct view *view, rpn_t page);      /* -> NONE: returns when no vCPU can read any more */
 CHECKED int view_wake(struct view *view, rpn_t page);      /* who waits tries again */
+
+/* What eviction needs of registered pages. view_rest unmaps [first, first+pages), whose bytes and rights stay: the next access maps
+ * a page again by itself, without a fault for us. view_used tells which pages of the block at `first` are mapped: bit n%64 of word
+ * n/64 is page first+n. Where the kernel does not tell (no /proc), none is. */
+CHECKED int view_rest(struct view *view, rpn_t first, uint64_t pages);
+CHECKED int view_used(const struct view *view, rpn_t first, uint64_t used[BLOCK_PAGES / 64]);
+/* Unmaps the service view, where a page counts as resident memory a second time. */
+void view_trim(struct view *view);
 
 /* The faults of a shard that are there now, at most VIEW_FAULTS: how many. */
 #define VIEW_FAULTS 16u

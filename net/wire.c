@@ -281,7 +281,8 @@ int wire_facts_decode(const uint8_t *bytes, size_t len, struct wire_facts *facts
 
 static bool machine_node_ok(const struct wire_machine_node *node, node_t number)
 {
-	return (node->port != 0 || number == 0) && node->reserved == 0 && node->mem_bytes % PAGE_BYTES == 0 && node->host[0] &&
+	return (node->port != 0 || number == 0) && node->reserved == 0 && node->mem_bytes % PAGE_BYTES == 0 &&
+	       (node->budget_bytes == 0 || node->budget_bytes >= node->mem_bytes) && node->host[0] &&
 	       text_ok(node->host, sizeof(node->host));
 }
 

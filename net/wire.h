@@ -169,7 +169,8 @@ struct wire_machine_node {
 	uint32_t vcpus;
 	uint16_t port; /* where it listens for mesh lanes; not 0 unless this is node 0, who may not listen */
 	uint16_t reserved;
-	uint64_t mem_bytes; /* a multiple of PAGE_BYTES */
+	uint64_t mem_bytes;    /* a multiple of PAGE_BYTES */
+	uint64_t budget_bytes; /* what its process may have resident; 0: no bound; else no less than mem_bytes */
 	char host[WIRE_HOST_BYTES];
 };
 
@@ -251,10 +252,10 @@ static_assert(sizeof(struct wire_cpuid) == 28, "wire_cpuid");
 static_assert(offsetof(struct wire_facts, tsc_khz) == 24 && offsetof(struct wire_facts, port) == 48 &&
 		      offsetof(struct wire_facts, cpuid) == 56 && sizeof(struct wire_facts) == 56 + 28 * 256,
 	      "wire_facts");
-static_assert(sizeof(struct wire_machine_node) == 80 && offsetof(struct wire_machine_node, mem_bytes) == 8, "wire_machine_node");
+static_assert(sizeof(struct wire_machine_node) == 88 && offsetof(struct wire_machine_node, mem_bytes) == 8, "wire_machine_node");
 static_assert(offsetof(struct wire_machine, session) == 16 && offsetof(struct wire_machine, tsc_khz) == 32 &&
-		      offsetof(struct wire_machine, node) == 48 && offsetof(struct wire_machine, cpuid) == 48 + 80 * 64 &&
-		      sizeof(struct wire_machine) == 48 + 80 * 64 + 28 * 256,
+		      offsetof(struct wire_machine, node) == 48 && offsetof(struct wire_machine, cpuid) == 48 + 88 * 64 &&
+		      sizeof(struct wire_machine) == 48 + 88 * 64 + 28 * 256,
 	      "wire_machine");
 static_assert(sizeof(struct wire_entry) == 64 && offsetof(struct wire_entry, rip) == 8, "wire_entry");
 static_assert(sizeof(struct wire_clock_req) == 72 && offsetof(struct wire_clock_req, ppb) == 64, "wire_clock_req");

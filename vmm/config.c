@@ -265,7 +265,7 @@ int config_set_ready_timeout(struct config *config, const char *where, const cha
 
 /* ---- nodes ---- */
 
-/* One "cpus=N" or "mem=SIZE". `seen` has a bit for each that was given. */
+/* One "cpus=N", "mem=SIZE" or "mem-budget=SIZE". `seen` has a bit for each that was given. */
 static int node_setting(struct node_config *node, const char *where, const char *item, unsigned *seen)
 {
 	const char *value = strchr(item, '=');
@@ -283,12 +283,18 @@ static int node_setting(struct node_config *node, const char *where, const char 
 			log_error("%s: mem=%.64s: give a size such as 512M or 4G", where, value + 1);
 			return -EINVAL;
 		}
+	} else if (value && strncmp(item, "mem-budget=", 11) == 0) {
+		bit = 4;
+		if (units_parse_bytes(value + 1, &node->budget_bytes) || !node->budget_bytes) {
+			log_error("%s: mem-budget=%.64s: give a size such as 1G, or leave it out", where, value + 1);
+			return -EINVAL;
+		}
 	} else {
-		log_error("%s: '%.64s' is not a setting of a node: use cpus=N and mem=SIZE", where, item);
+		log_error("%s: '%.64s' is not a setting of a node: use cpus=N, mem=SIZE and mem-budget=SIZE", where, item);
 		return -EINVAL;
 	}
 	if (*seen & bit) {
-		log_error("%s: %s is given twice: keep one", where, bit == 1 ? "cpus=" : "mem=");
+		log_error("%s: %s is given twice: keep one", where, bit == 1 ? "cpus=" : bit == 2 ? "mem=" : "mem-budget=");
 		return -EINVAL;
 	}
 	*seen |= bit;
@@ -326,7 +332,7 @@ int config_add_node(struct config *config, const char *where, const char *text)
 	}
 	while (!rc && (item = strsep(&rest, ",")))
 		rc = node_setting(&node, where, item, &seen);
-	if (!rc && seen != 3) {
+	if (!rc && (seen & 3) != 3) {
 		log_error("%s: '%.300s' lacks %s: write for example local,cpus=2,mem=512M", where, text,
 			  seen & 1 ? "mem=SIZE" : "cpus=N");
 		rc = -EINVAL;
@@ -363,6 +369,21 @@ static int validate_mem(const struct config *config, uint32_t i)
 		return -EINVAL;
 	}
 	return 0;
+}
+
+static int validate_budget(const struct config *config, uint32_t i)
+{
+	const struct node_config *node = &config->node[i];
+	uint64_t least = dsm_budget_min(node->mem_bytes >> PAGE_SHIFT, config_mem_bytes(config) >> PAGE_SHIFT, config->shards);
+
+	if (!node->budget_bytes || node->budget_bytes >= least)
+		return 0;
+	log_error("node %u: mem-budget=%lluM is too little: a node with mem=%lluM in this machine needs %lluM, for its own memory, "
+		  "what "
+		  "the program itself uses, and some pages of others",
+		  i, (unsigned long long)(node->budget_bytes / MIB), (unsigned long long)(node->mem_bytes / MIB),
+		  (unsigned long long)((least + MIB - 1) / MIB));
+	return -EINVAL;
 }
 
 static int validate_nodes(const struct config *config)
@@ -423,7 +444,9 @@ int config_validate(const struct config *config)
 		log_error("%u shards: give a number from 1 to %u", config->shards, CONFIG_SHARDS_MAX);
 		return -EINVAL;
 	}
-	return 0;
+	for (uint32_t i = 0; i < config->nodes && !rc; i++)
+		rc = validate_budget(config, i);
+	return rc;
 }
 
 int config_append(const struct config *config, char **line)

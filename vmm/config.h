@@ -41,10 +41,11 @@ struct endpoint {
 };
 
 struct node_config {
-	bool local;         /* started by this process; `at` is empty then */
-	struct endpoint at; /* the `pangea node` to ask */
-	uint32_t cpus;      /* 0: a memory-only node */
-	uint64_t mem_bytes; /* a multiple of BLOCK_BYTES */
+	bool local;            /* started by this process; `at` is empty then */
+	struct endpoint at;    /* the `pangea node` to ask */
+	uint32_t cpus;         /* 0: a memory-only node */
+	uint64_t mem_bytes;    /* a multiple of BLOCK_BYTES */
+	uint64_t budget_bytes; /* what its process may have resident; 0: no bound */
 };
 
 enum serial_kind {

@@ -104,7 +104,7 @@ static int wrong_type(const struct source *src, size_t node, const char *key, co
 
 /* ---- nodes ---- */
 
-#define NODE_TEXT_BYTES (ENDPOINT_TEXT_BYTES + 64)
+#define NODE_TEXT_BYTES (ENDPOINT_TEXT_BYTES + 96)
 
 /* A value of a node's object as text: a string without a comma, or a whole number. False: neither. */
 static bool node_value(const json_t *value, char *buf, size_t bytes)
@@ -122,6 +122,7 @@ static int add_node_object(struct config *config, const struct source *src, size
 	char at[ENDPOINT_TEXT_BYTES] = "";
 	char cpus[24] = "";
 	char mem[24] = "";
+	char budget[24] = "";
 	char text[NODE_TEXT_BYTES];
 	char buf[WHERE_BYTES];
 
@@ -138,8 +139,11 @@ static int add_node_object(struct config *config, const struct source *src, size
 		} else if (strcmp(key, "mem") == 0) {
 			if (!node_value(value, mem, sizeof(mem)))
 				return wrong_type(src, index, key, "a size such as \"512M\"");
+		} else if (strcmp(key, "mem-budget") == 0) {
+			if (!node_value(value, budget, sizeof(budget)))
+				return wrong_type(src, index, key, "a size such as \"1G\"");
 		} else {
-			log_error("%s: a node has no such key: use at, cpus and mem", where(src, index, key, buf));
+			log_error("%s: a node has no such key: use at, cpus, mem and mem-budget", where(src, index, key, buf));
 			return -EINVAL;
 		}
 	}
@@ -151,7 +155,7 @@ static int add_node_object(struct config *config, const struct source *src, size
 				   : "mem");
 		return -EINVAL;
 	}
-	snprintf(text, sizeof(text), "%s,cpus=%s,mem=%s", at, cpus, mem);
+	snprintf(text, sizeof(text), "%s,cpus=%s,mem=%s%s%s", at, cpus, mem, *budget ? ",mem-budget=" : "", budget);
 	return config_add_node(config, where(src, index, "at", buf), text);
 }
 

@@ -119,6 +119,7 @@ static int make_config(const struct joining *j, struct vm_config *config)
 	tsc_set_rates(&config->tsc, j->facts.tsc_khz, m->tsc_khz, !strcmp(j->facts.cpu_vendor, "GenuineIntel"));
 	config->options = m->options;
 	config->shards = m->shards;
+	config->budget_bytes = m->node[m->self].budget_bytes;
 	return rc;
 }
 

@@ -43,17 +43,20 @@ static const char exit_codes[] =
 	"  65-125   the guest wrote N > 0 to port 0xf4 (isa-debug-exit): 64 + N, at most 125; N = 0 gives 0\n";
 
 static const char run[] =
-	"Usage: pangea run --node local,cpus=N,mem=SIZE [--node WHERE,cpus=N,mem=SIZE]... --kernel FILE [OPTION]...\n"
+	"Usage: pangea run --node local,cpus=N,mem=SIZE [--node WHERE,cpus=N,mem=SIZE[,mem-budget=SIZE]]... --kernel FILE "
+	"[OPTION]...\n"
 	"\n"
 	"Starts a virtual machine over the nodes given and shows its console. It ends when the guest powers off.\n"
 	"On a terminal: Ctrl-a x quits, Ctrl-a h helps, Ctrl-a b sends a break (SysRq), Ctrl-a Ctrl-a is Ctrl-a.\n"
 	"\n"
 	"The machine:\n"
-	"  --node WHERE,cpus=N,mem=SIZE\n"
+	"  --node WHERE,cpus=N,mem=SIZE[,mem-budget=SIZE]\n"
 	"                         a node; again for each, at most 64. WHERE is `local`, or HOST:PORT of a `pangea node`\n"
 	"                         ([ADDRESS]:PORT for IPv6). The first is local: it leads and has the console.\n"
 	"                         cpus may be 0 for a node that gives memory only; 1024 at most in all.\n"
 	"                         SIZE takes K, M, G or T and is a multiple of 2M; the first node needs 64M.\n"
+	"                         mem-budget bounds what the node's process has resident, copies of other nodes' pages\n"
+	"                         included; without it nothing does. It is mem and some 40M at least.\n"
 	"  --kernel FILE          a bzImage, an ELF vmlinux with a PVH note, or a multiboot kernel\n"
 	"  --initrd FILE          its initial RAM disk\n"
 	"  --append TEXT          its command line, after what Pangea itself gives: the rate of the TSC, `tsc_early_khz=`, and\n"

@@ -189,6 +189,7 @@ static int describe(struct cluster *c, struct vm_config *out)
 		spec[n] = (struct memmap_spec){.vcpus = config->node[n].cpus, .bytes = config->node[n].mem_bytes};
 		m->node[n].vcpus = config->node[n].cpus;
 		m->node[n].mem_bytes = config->node[n].mem_bytes;
+		m->node[n].budget_bytes = config->node[n].budget_bytes;
 		m->node[n].port = c->facts[n].port;
 		snprintf(m->node[n].host, sizeof(m->node[n].host), "%s", n ? c->host[n] : "leader");
 	}
@@ -241,6 +242,7 @@ int cluster_join(struct cluster *c, struct vm_config *out)
 	out->self = 0;
 	vm_machine_text(c->machine.session, out->machine);
 	out->shards = config->shards;
+	out->budget_bytes = config->node[0].budget_bytes;
 	out->options = c->machine.options;
 	out->tsc = (struct tsc){
 		.host_khz = c->facts[0].tsc_khz,

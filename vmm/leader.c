@@ -326,6 +326,22 @@ static int conclude(struct leader *l)
 	return report(l, seconds) && code == 0 ? EXIT_HOST : code;
 }
 
+/* The guest's files stay in memory, for its next boot: they count. */
+static int check_budget(const struct leader *l)
+{
+	const struct config *config = l->config;
+	uint64_t files = l->kernel.len + l->initrd.len, budget = config->node[0].budget_bytes;
+	uint64_t least = files + dsm_budget_min(config->node[0].mem_bytes >> PAGE_SHIFT, config_mem_bytes(config) >> PAGE_SHIFT,
+						config->shards);
+
+	if (!budget || budget >= least)
+		return 0;
+	log_error("node 0: mem-budget=%lluM is too little: with %lluM of kernel and initrd in memory it needs %lluM",
+		  (unsigned long long)(budget / MIB), (unsigned long long)((files + MIB - 1) / MIB),
+		  (unsigned long long)((least + MIB - 1) / MIB));
+	return EXIT_USAGE;
+}
+
 static int prepare(struct leader *l)
 {
 	const struct config *config = l->config;
@@ -336,6 +352,8 @@ static int prepare(struct leader *l)
 		code = read_file("initrd", config->initrd, &l->initrd);
 	if (!code && config->symbols && hotpages_read_symbols(config->symbols, &l->symbols))
 		code = EXIT_USAGE;
+	if (!code)
+		code = check_budget(l);
 	if (code)
 		return code;
 	if (kvmprobe(&probe)) {
@@ -367,6 +385,7 @@ int leader_run(const struct config *config)
 	code = cluster_join(l->cluster, &l->vm_config);
 	if (code)
 		goto out;
+	l->vm_config.files_bytes = l->kernel.len + l->initrd.len;
 	code = EXIT_HOST;
 	l->vm_config.console = l->console;
 	l->cmdline = guest_cmdline(config, l->vm_config.tsc.guest_khz);

@@ -93,6 +93,8 @@ static int memory_start(struct vm *vm)
 		.low_pages = MEMMAP_HOLE >> PAGE_SHIFT,
 		.high_gpa = MEMMAP_HOLE_END,
 		.without = vm->config.options >> VM_OPTION_WITHOUT_SHIFT,
+		.budget_bytes = vm->config.budget_bytes,
+		.files_bytes = vm->config.files_bytes,
 		.poll_ns = poll_us ? strtoull(poll_us, NULL, 0) * 1000 : 0,
 		.sink = &vm->dsm_sink,
 	};

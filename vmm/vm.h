@@ -62,6 +62,8 @@ struct vm_config {
 	struct tsc tsc;
 	uint64_t options;
 	unsigned shards;
+	uint64_t budget_bytes;                      /* of this node; 0: no bound */
+	uint64_t files_bytes;                       /* of it: the guest's files, which stay in memory; node 0 */
 	struct net_lane **lane;                     /* [1 + shards], control first; taken over; NULL with one node */
 	struct console *console;                    /* node 0 */
 	char machine[VM_MACHINE_TEXT];              /* tells machines apart, the same on all nodes: for `pangea stats` */

@@ -63,6 +63,9 @@ case_odd_memory() {
 case_first_node_remote() {
 	wrong 1 'the first node is not local' run --node 127.0.0.1:7700,cpus=1,mem=64M --kernel /etc/hostname
 }
+case_budget_too_small() {
+	wrong 1 'node 0: mem-budget=64M is too little' run --node local,cpus=1,mem=64M,mem-budget=64M --kernel /etc/hostname
+}
 case_bad_port_number() {
 	wrong 1 '70000' run "${one[@]}" --node 127.0.0.1:70000,cpus=1,mem=64M --kernel /etc/hostname
 }

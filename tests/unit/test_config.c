@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dsm/dsm.h"
 #include "tests/unit/capture.h"
 #include "vmm/config.h"
 #include "vmm/exitcode.h"
@@ -88,6 +89,44 @@ START_TEST(remote_node_is_taken_and_settings_come_in_any_order)
 	ck_assert_str_eq(config.node[0].at.host, "host2");
 	ck_assert_uint_eq(config.node[0].at.port, 7700);
 	ck_assert_uint_eq(config.node[0].mem_bytes, GIB);
+}
+END_TEST
+
+START_TEST(budget_of_a_node_is_taken)
+{
+	add("local,cpus=1,mem=64M,mem-budget=128M");
+	add("host2:7700,mem-budget=1G,cpus=1,mem=512M");
+	add("local,cpus=1,mem=64M");
+	kernel();
+	ck_assert_uint_eq(config.node[0].budget_bytes, 128 * MIB);
+	ck_assert_uint_eq(config.node[1].budget_bytes, GIB);
+	ck_assert_uint_eq(config.node[2].budget_bytes, 0);
+	ck_assert_int_eq(config_validate(&config), 0);
+}
+END_TEST
+
+START_TEST(budget_that_is_no_size_is_refused)
+{
+	refuse_node("local,cpus=1,mem=64M,mem-budget=much", "mem-budget=much: give a size such as 1G");
+	refuse_node("local,cpus=1,mem=64M,mem-budget=0", "mem-budget=0: give a size such as 1G, or leave it out");
+	refuse_node("local,cpus=1,mem=64M,mem-budget=1G,mem-budget=1G", "mem-budget= is given twice");
+	refuse_node("local,cpus=1,mem-budget=1G", "lacks mem=SIZE");
+}
+END_TEST
+
+START_TEST(budget_below_the_minimum_is_refused_with_what_it_takes)
+{
+	uint64_t least = dsm_budget_min(64 * MIB / PAGE_BYTES, 576 * MIB / PAGE_BYTES, 1);
+
+	add("local,cpus=1,mem=512M,mem-budget=128M");
+	add("local,cpus=1,mem=64M");
+	kernel();
+	refuse_whole("node 0: mem-budget=128M is too little: a node with mem=512M in this machine needs 5");
+	config.node[0].budget_bytes = 0;
+	config.node[1].budget_bytes = least;
+	ck_assert_int_eq(config_validate(&config), 0);
+	config.node[1].budget_bytes--;
+	refuse_whole("node 1: mem-budget=");
 }
 END_TEST
 
@@ -394,7 +433,7 @@ END_TEST
 START_TEST(file_sets_every_key)
 {
 	ck_assert_int_eq(parse("{\"node\": [\"local,cpus=2,mem=512M\", {\"at\": \"host2:7700\", \"cpus\": 1, \"mem\": \"1G\"},"
-			       " {\"at\": \"local\", \"cpus\": \"0\", \"mem\": 4194304}],"
+			       " {\"at\": \"local\", \"cpus\": \"0\", \"mem\": 4194304, \"mem-budget\": \"1G\"}],"
 			       "\"kernel\": \"k\", \"initrd\": \"i\", \"append\": \"a b\", \"key\": \"f\", \"bind\": \"10.0.0.1\","
 			       "\"shards\": 4, \"ready-timeout\": 7, \"serial\": \"null\", \"triple-fault\": \"reboot\","
 			       "\"stats-json\": \"s\", \"symbols\": \"m\", \"no-guest-defaults\": true, \"no-reboot\": true, "
@@ -406,6 +445,8 @@ START_TEST(file_sets_every_key)
 	ck_assert_str_eq(config.node[1].at.host, "host2");
 	ck_assert_uint_eq(config.node[1].mem_bytes, GIB);
 	ck_assert_uint_eq(config.node[2].mem_bytes, 4 * MIB);
+	ck_assert_uint_eq(config.node[1].budget_bytes, 0);
+	ck_assert_uint_eq(config.node[2].budget_bytes, GIB);
 	ck_assert_str_eq(config.kernel, "k");
 	ck_assert_str_eq(config.initrd, "i");
 	ck_assert_str_eq(config.append, "a b");
@@ -565,6 +606,9 @@ int main(void)
 
 	tcase_add_test(nodes, local_node_is_taken);
 	tcase_add_test(nodes, remote_node_is_taken_and_settings_come_in_any_order);
+	tcase_add_test(nodes, budget_of_a_node_is_taken);
+	tcase_add_test(nodes, budget_that_is_no_size_is_refused);
+	tcase_add_test(nodes, budget_below_the_minimum_is_refused_with_what_it_takes);
 	tcase_add_test(nodes, ipv6_node_is_taken_without_its_brackets);
 	tcase_add_test(nodes, node_without_a_place_is_refused);
 	tcase_add_test(nodes, node_with_bad_endpoint_is_refused);

@@ -428,7 +428,8 @@ static struct wire_machine good_machine(void)
 		.version = WIRE_VERSION, .n_nodes = 3, .self = 2, .shards = 4, .tsc_khz = 2000000, .n_cpuid = 5};
 
 	for (node_t i = 0; i < 3; i++) {
-		machine.node[i] = (struct wire_machine_node){.vcpus = i, .port = (uint16_t)(7700 + i), .mem_bytes = 512 * MIB};
+		machine.node[i] = (struct wire_machine_node){
+			.vcpus = i, .port = (uint16_t)(7700 + i), .mem_bytes = 512 * MIB, .budget_bytes = i * GIB};
 		strcpy(machine.node[i].host, "host");
 	}
 	return machine;
@@ -470,6 +471,7 @@ START_TEST(machine_that_cannot_be_is_refused)
 	REFUSED(machine.node[1].port = 0);
 	REFUSED(machine.node[1].reserved = 1);
 	REFUSED(machine.node[1].mem_bytes++);
+	REFUSED(machine.node[1].budget_bytes = 512 * MIB - 1);
 	REFUSED(machine.node[1].mem_bytes = UINT64_MAX - 4095);
 	REFUSED(machine.node[1].host[0] = 0);
 	REFUSED(machine.node[1].host[10] = 'x');
