@@ -14,10 +14,14 @@ CFLAGS ?= -O2 -g
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DPANGEA_VERSION='"$(VERSION)"' -iquote . -iquote vmm -iquote $(B)/gen $(WARN) $(CFLAGS) $(SAN_$(SANITIZER)) -pthread
 LDLIBS := -pthread -ljansson -lgnutls -lm
+# RDMA where librdmacm can be built with; net/rdma_none.c says so otherwise. `make RDMA=` leaves it out.
+RDMA ?= $(shell pkg-config --exists librdmacm libibverbs 2>/dev/null && echo yes)
+RDMA_SRC := net/rdma.c net/rdma_send.c net/rdma_conn.c net/rdma_cm.c net/rdma_probe.c
+LDLIBS += $(if $(RDMA),-lrdmacm -libverbs)
 
 # Pure files: no I/O, no clock; implicit conversions are errors too.
-PURE := dsm/proto.c dsm/history.c dsm/stream.c dsm/tables.c net/wire.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c vcpu/oneclock.c
-SRC := $(filter-out vmm/main.c,$(wildcard vmm/*.c)) $(wildcard vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c)
+PURE := dsm/proto.c dsm/history.c dsm/stream.c dsm/tables.c net/wire.c net/rdma_frame.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c vcpu/oneclock.c
+SRC := $(filter-out vmm/main.c $(if $(RDMA),net/rdma_none.c,$(RDMA_SRC)),$(wildcard vmm/*.c vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c))
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 MODEL := $(patsubst tests/model/%.c,$(B)/tests/model/%,$(wildcard tests/model/*.c))
@@ -72,6 +76,11 @@ $(B)/tests/sim/sim: $(SIM) $(wildcard tests/sim/*.h dsm/*.h net/*.h) $(B)/libpan
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Wl,--wrap=clock_gettime -o $@ $(SIM) $(B)/libpangea.a $(LDLIBS)
 
+# Programs that the cluster's suites run in a lab host.
+$(B)/tests/cluster/%: tests/cluster/%.c $(B)/libpangea.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
+
 # Fuzz targets have objects of their own, with libFuzzer's coverage.
 FUZZ_CFLAGS = $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -fno-sanitize-recover=all
 $(B)/fuzz/%.o: %.c $(B)/gen/dsdt.hex
@@ -111,7 +120,7 @@ test: install-deps
 	tests/run-all
 # A part of `make test`: machines of several nodes in the lab.
 test-cluster: install-deps
-	tests/run-all build two three running hosts
+	tests/run-all build two three running hosts rdma rdma-hosts
 bench: install-deps
 	$(MAKE) all
 	tests/bench/run $(ROWS)

@@ -55,6 +55,9 @@ static const struct rule {
 	[WIRE_STATS_REQ] = {"STATS_REQ", 0, 0, 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_STATS] = {"STATS", 0, WIRE_PAYLOAD_MAX, 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_ENTRY] = {"ENTRY", LEN(wire_entry), LEN(wire_entry), 0, 0, WIRE_LANE_CONTROL},
+
+	[WIRE_RDMA_OFFER] = {"RDMA_OFFER", LEN(wire_rdma), LEN(wire_rdma), 0, 0, WIRE_LANE_CONTROL},
+	[WIRE_RDMA_RESULT] = {"RDMA_RESULT", LEN(wire_rdma), LEN(wire_rdma), 0, 0, WIRE_LANE_CONTROL},
 };
 
 static const struct rule *rule_of(uint8_t type)
@@ -320,6 +323,23 @@ int wire_machine_decode(const uint8_t *bytes, size_t len, struct wire_machine *m
 	return 0;
 }
 
+int wire_rdma_decode(const uint8_t *bytes, size_t len, struct wire_rdma *rdma)
+{
+	static const uint8_t none[16];
+	struct wire_rdma in;
+
+	if (len != sizeof(in))
+		return -EMSGSIZE;
+	memcpy(&in, bytes, sizeof(in));
+	if (in.ok > 1 || in.addrs > WIRE_RDMA_ADDRS_MAX || !text_ok(in.why, sizeof(in.why)) || (in.ok == 1) == (in.why[0] != 0))
+		return -EBADMSG;
+	for (size_t i = in.addrs; i < WIRE_RDMA_ADDRS_MAX; i++)
+		if (memcmp(in.addr[i], none, sizeof(none)) != 0)
+			return -EBADMSG;
+	*rdma = in;
+	return 0;
+}
+
 int wire_stats_decode(const uint8_t *bytes, size_t len, uint64_t *counters, size_t max, size_t *n)
 {
 	size_t there = len / sizeof(uint64_t);
@@ -343,11 +363,25 @@ size_t wire_machine_bytes(const struct wire_machine *machine)
 	return offsetof(struct wire_machine, cpuid) + machine->n_cpuid * sizeof(struct wire_cpuid);
 }
 
+/* Text cut to what fits into zeroed bytes, unprintable bytes replaced. */
+static void copy_text(char *to, size_t size, const char *text)
+{
+	for (size_t i = 0; i < size - 1 && text[i]; i++)
+		to[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+}
+
 void wire_stop_make(enum wire_stop_reason reason, node_t node, const char *text, struct wire_stop *stop)
 {
 	memset(stop, 0, sizeof(*stop));
 	stop->reason = reason;
 	stop->node = node;
-	for (size_t i = 0; i < sizeof(stop->text) - 1 && text[i]; i++)
-		stop->text[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+	copy_text(stop->text, sizeof(stop->text), text);
+}
+
+void wire_rdma_make(const char *why, struct wire_rdma *rdma)
+{
+	memset(rdma, 0, sizeof(*rdma));
+	rdma->ok = !why;
+	if (why)
+		copy_text(rdma->why, sizeof(rdma->why), *why ? why : "?");
 }

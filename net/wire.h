@@ -29,15 +29,18 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION         4 /* raised by any change to this file that an older node would misread */
-#define WIRE_HDR_BYTES       24
-#define WIRE_PAYLOAD_MAX     65536u /* of a control message */
-#define WIRE_DSM_PAYLOAD_MAX 4096u  /* of a message on a dsm lane: a page */
-#define WIRE_HOST_BYTES      64     /* a host's name or address with its terminating NUL */
-#define WIRE_CPUID_MAX       256u
-#define WIRE_SHARDS_MAX      16u
-#define WIRE_SESSION_BYTES   16
-#define WIRE_STOP_TEXT_BYTES 200
+#define WIRE_VERSION          4 /* raised by any change to this file that an older node would misread */
+#define WIRE_HDR_BYTES        24
+#define WIRE_PAYLOAD_MAX      65536u /* of a control message */
+#define WIRE_DSM_PAYLOAD_MAX  4096u  /* of a message on a dsm lane: a page */
+#define WIRE_HOST_BYTES       64     /* a host's name or address with its terminating NUL */
+#define WIRE_CPUID_MAX        256u
+#define WIRE_SHARDS_MAX       16u
+#define WIRE_SESSION_BYTES    16
+#define WIRE_STOP_TEXT_BYTES  200
+#define WIRE_RDMA_ADDRS_MAX   8u
+#define WIRE_RDMA_TOKEN_BYTES 24
+#define WIRE_RDMA_WHY_BYTES   200
 
 /* 0 is no type, so that a zeroed header is refused. */
 enum wire_type {
@@ -84,6 +87,10 @@ enum wire_type {
 	WIRE_STATS_REQ,   /* answered by WIRE_STATS with its seq */
 	WIRE_STATS,       /* little-endian u64 counters, whose meaning both ends know by WIRE_VERSION */
 	WIRE_ENTRY,       /* wire_entry: leader to the node of vCPU 0, before START, if it is not its own */
+
+	/* between two nodes, before there are lanes (net/rdma.h) */
+	WIRE_RDMA_OFFER = 56, /* wire_rdma */
+	WIRE_RDMA_RESULT,     /* wire_rdma: whether it worked; addresses, port and token are zero */
 };
 
 /* Flags; each type allows its own (the table). */
@@ -239,6 +246,16 @@ struct wire_stop {
 	char text[WIRE_STOP_TEXT_BYTES]; /* printable, NUL-terminated, zero after it */
 };
 
+/* How a node can be reached by RDMA, or why not. */
+struct wire_rdma {
+	uint32_t ok;                           /* 0: not, and `why` says so; 1: yes */
+	uint16_t port;                         /* RDMA_PS_TCP; not 0 in an offer to be connected to */
+	uint16_t addrs;                        /* [0, WIRE_RDMA_ADDRS_MAX] */
+	uint8_t addr[WIRE_RDMA_ADDRS_MAX][16]; /* IPv6, or IPv4 as ::ffff:a.b.c.d; those from `addrs` on are zero */
+	uint8_t token[WIRE_RDMA_TOKEN_BYTES];  /* what the connections of this pair have to present */
+	char why[WIRE_RDMA_WHY_BYTES];         /* printable, NUL-terminated, zero after it; empty if ok */
+};
+
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the structs are the wire layout");
 static_assert(sizeof(struct wire_hdr) == WIRE_HDR_BYTES && offsetof(struct wire_hdr, len) == 4 &&
 		      offsetof(struct wire_hdr, arg) == 8 && offsetof(struct wire_hdr, seq) == 16 &&
@@ -260,6 +277,9 @@ static_assert(offsetof(struct wire_machine, session) == 16 && offsetof(struct wi
 static_assert(sizeof(struct wire_entry) == 64 && offsetof(struct wire_entry, rip) == 8, "wire_entry");
 static_assert(sizeof(struct wire_clock_req) == 72 && offsetof(struct wire_clock_req, ppb) == 64, "wire_clock_req");
 static_assert(sizeof(struct wire_clock_reply) == 56 && offsetof(struct wire_clock_reply, ppb) == 48, "wire_clock_reply");
+static_assert(sizeof(struct wire_rdma) == 360 && offsetof(struct wire_rdma, addr) == 8 &&
+		      offsetof(struct wire_rdma, token) == 136 && offsetof(struct wire_rdma, why) == 160,
+	      "wire_rdma");
 static_assert(sizeof(struct wire_stop) == 208 && offsetof(struct wire_stop, text) == 8, "wire_stop");
 
 /* Writes the WIRE_HDR_BYTES of a header. */
@@ -293,6 +313,7 @@ CHECKED int wire_entry_decode(const uint8_t *bytes, size_t len, struct wire_entr
 CHECKED int wire_clock_req_decode(const uint8_t *bytes, size_t len, struct wire_clock_req *req);
 CHECKED int wire_clock_reply_decode(const uint8_t *bytes, size_t len, struct wire_clock_reply *reply);
 CHECKED int wire_stop_decode(const uint8_t *bytes, size_t len, struct wire_stop *stop);
+CHECKED int wire_rdma_decode(const uint8_t *bytes, size_t len, struct wire_rdma *rdma);
 /* These two leave the unused entries of *facts, *machine zero. -EPROTONOSUPPORT: another version. */
 CHECKED int wire_facts_decode(const uint8_t *bytes, size_t len, struct wire_facts *facts);
 CHECKED int wire_machine_decode(const uint8_t *bytes, size_t len, struct wire_machine *machine);
@@ -305,5 +326,7 @@ size_t wire_machine_bytes(const struct wire_machine *machine);
 
 /* Fills in a STOP: text cut to what fits, unprintable bytes replaced. */
 void wire_stop_make(enum wire_stop_reason reason, node_t node, const char *text, struct wire_stop *stop);
+/* ok, or with the reason why not, made to fit likewise. The rest is zero. */
+void wire_rdma_make(const char *why, struct wire_rdma *rdma);
 
 #endif

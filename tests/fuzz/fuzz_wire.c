@@ -73,13 +73,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_clock_req req;
 	struct wire_clock_reply reply;
 	struct wire_stop stop;
+	struct wire_rdma rdma;
 	uint64_t counters[8];
 	size_t n;
 
 	if (size == 0)
 		return 0;
 	size--;
-	switch (*data++ % 11) {
+	switch (*data++ % 12) {
 	case 0:
 		header(data, size);
 		break;
@@ -124,6 +125,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 10:
 		if (wire_entry_decode(data, size, &entry) == 0)
 			REQUIRE(entry.mode <= 1 && memcmp(&entry, data, size) == 0);
+		break;
+	case 11:
+		if (wire_rdma_decode(data, size, &rdma) == 0) {
+			REQUIRE(rdma.addrs <= WIRE_RDMA_ADDRS_MAX && rdma.ok <= 1);
+			text(rdma.why, sizeof(rdma.why));
+		}
 		break;
 	}
 	return 0;

@@ -61,7 +61,7 @@ START_TEST(every_type_is_named_and_on_one_lane_only)
 		ck_assert_int_eq(right != 0, strcmp(wire_type_name((uint8_t)type), "?") != 0);
 		known += right != 0;
 	}
-	ck_assert_int_eq(known, 9 + 4 + 2 + 6 + 16);
+	ck_assert_int_eq(known, 9 + 4 + 2 + 6 + 16 + 2);
 }
 END_TEST
 
@@ -498,6 +498,48 @@ START_TEST(stats_longer_than_known_are_cut_and_shorter_zeroed)
 }
 END_TEST
 
+START_TEST(rdma_offer_comes_back_as_sent)
+{
+	struct wire_rdma sent, got;
+
+	wire_rdma_make(NULL, &sent);
+	sent.addrs = 1;
+	sent.port = 4711;
+	memset(sent.addr[0], 0xfe, sizeof(sent.addr[0]));
+	ck_assert_int_eq(wire_rdma_decode((uint8_t *)&sent, sizeof(sent), &got), 0);
+	ck_assert_mem_eq(&got, &sent, sizeof(sent));
+	wire_rdma_make("no\033 device", &sent);
+	ck_assert_int_eq(wire_rdma_decode((uint8_t *)&sent, sizeof(sent), &got), 0);
+	ck_assert_str_eq(got.why, "no? device");
+	ck_assert_uint_eq(got.ok, 0);
+}
+END_TEST
+
+START_TEST(rdma_offer_that_cannot_be_is_refused)
+{
+	struct wire_rdma good, bad, got;
+
+	wire_rdma_make(NULL, &good);
+	ck_assert_int_eq(wire_rdma_decode((uint8_t *)&good, sizeof(good) - 1, &got), -EMSGSIZE);
+	bad = good;
+	bad.ok = 2;
+	ck_assert_int_eq(wire_rdma_decode((uint8_t *)&bad, sizeof(bad), &got), -EBADMSG);
+	bad = good;
+	bad.addrs = WIRE_RDMA_ADDRS_MAX + 1;
+	ck_assert_int_eq(wire_rdma_decode((uint8_t *)&bad, sizeof(bad), &got), -EBADMSG);
+	bad = good;
+	bad.addr[3][5] = 1; /* one that does not count */
+	ck_assert_int_eq(wire_rdma_decode((uint8_t *)&bad, sizeof(bad), &got), -EBADMSG);
+	bad = good;
+	bad.ok = 0; /* why? */
+	ck_assert_int_eq(wire_rdma_decode((uint8_t *)&bad, sizeof(bad), &got), -EBADMSG);
+	bad = good;
+	memset(bad.why, 'x', sizeof(bad.why));
+	bad.ok = 0;
+	ck_assert_int_eq(wire_rdma_decode((uint8_t *)&bad, sizeof(bad), &got), -EBADMSG);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("wire");
@@ -526,6 +568,8 @@ int main(void)
 	tcase_add_test(tc, facts_of_another_version_are_told_apart);
 	tcase_add_test(tc, machine_comes_back_as_sent);
 	tcase_add_test(tc, machine_that_cannot_be_is_refused);
+	tcase_add_test(tc, rdma_offer_comes_back_as_sent);
+	tcase_add_test(tc, rdma_offer_that_cannot_be_is_refused);
 	tcase_add_test(tc, stats_longer_than_known_are_cut_and_shorter_zeroed);
 	suite_add_tcase(s, tc);
 
