@@ -28,6 +28,10 @@ _pangea() {
 		[[ ${COMPREPLY[*]} == file: ]] && compopt -o nospace
 		return
 		;;
+	--transport)
+		_pangea_words 'auto rdma tcp' "$cur"
+		return
+		;;
 	--triple-fault)
 		_pangea_words 'stop reboot' "$cur"
 		return
@@ -48,7 +52,7 @@ _pangea() {
 	case ${COMP_WORDS[1]} in
 	run)
 		_pangea_words '--node --kernel --initrd --append --config --key --shards --without --bind --serial --no-guest-defaults --triple-fault
-			--no-reboot --stats --stats-json --symbols --ready-timeout --quiet --help' "$cur"
+			--no-reboot --stats --stats-json --symbols --transport --ready-timeout --quiet --help' "$cur"
 		;;
 	node)
 		_pangea_words '--listen --key --once --help' "$cur"

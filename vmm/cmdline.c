@@ -32,6 +32,7 @@ enum option_id {
 	OPT_STATS_JSON,
 	OPT_SYMBOLS,
 	OPT_READY_TIMEOUT,
+	OPT_TRANSPORT,
 	OPT_QUIET,
 	OPT_LISTEN,
 	OPT_ONCE,
@@ -61,6 +62,7 @@ static const struct option run_options[] = {
 	{"stats-json", required_argument, NULL, OPT_STATS_JSON},
 	{"symbols", required_argument, NULL, OPT_SYMBOLS},
 	{"ready-timeout", required_argument, NULL, OPT_READY_TIMEOUT},
+	{"transport", required_argument, NULL, OPT_TRANSPORT},
 	{"quiet", no_argument, NULL, OPT_QUIET},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
@@ -149,6 +151,8 @@ static int set_run(struct cmdline *cl, int opt, const char *arg)
 		return config_set_triple_fault(config, "--triple-fault", arg);
 	case OPT_READY_TIMEOUT:
 		return config_set_ready_timeout(config, "--ready-timeout", arg);
+	case OPT_TRANSPORT:
+		return config_set_transport(config, "--transport", arg);
 	case OPT_NO_GUEST_DEFAULTS:
 		config->no_guest_defaults = true;
 		return 0;

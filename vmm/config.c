@@ -251,6 +251,21 @@ int config_set_without(struct config *config, const char *where, const char *tex
 	return 0;
 }
 
+int config_set_transport(struct config *config, const char *where, const char *text)
+{
+	if (strcmp(text, "auto") == 0) {
+		config->transport = TRANSPORT_AUTO;
+	} else if (strcmp(text, "rdma") == 0) {
+		config->transport = TRANSPORT_RDMA;
+	} else if (strcmp(text, "tcp") == 0) {
+		config->transport = TRANSPORT_TCP;
+	} else {
+		log_error("%s: '%.64s' is not a transport: use auto, rdma or tcp", where, text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int config_set_ready_timeout(struct config *config, const char *where, const char *text)
 {
 	uint32_t sec;

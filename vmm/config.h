@@ -59,6 +59,12 @@ enum triple_fault_action {
 	TRIPLE_FAULT_REBOOT, /* the VM is reset, as a PC would be */
 };
 
+enum transport {
+	TRANSPORT_AUTO, /* RDMA between nodes that can, TCP between others */
+	TRANSPORT_RDMA, /* or no machine */
+	TRANSPORT_TCP,
+};
+
 /* A string that is NULL was not given. */
 struct config {
 	uint32_t nodes;
@@ -73,7 +79,8 @@ struct config {
 	char *bind;     /* where local nodes listen for remote ones; NULL: loopback if every node is local, otherwise
 			 * the address from which this host reaches the first remote node */
 	uint32_t shards;
-	uint32_t without;           /* DSM_WITHOUT bits (dsm.h) */
+	uint32_t without; /* DSM_WITHOUT bits (dsm.h) */
+	enum transport transport;
 	uint32_t ready_timeout_sec; /* for all nodes to have joined */
 
 	enum serial_kind serial;
@@ -104,6 +111,7 @@ CHECKED int config_set_triple_fault(struct config *config, const char *where, co
 CHECKED int config_set_shards(struct config *config, const char *where, const char *text);
 /* Adds to what is off already: names with commas between. */
 CHECKED int config_set_without(struct config *config, const char *where, const char *text);
+CHECKED int config_set_transport(struct config *config, const char *where, const char *text);
 CHECKED int config_set_ready_timeout(struct config *config, const char *where, const char *text);
 /* A string field: `field` is one of the struct's; it is replaced by a copy. An empty text is -EINVAL. */
 CHECKED int config_set_text(char **field, const char *where, const char *text);

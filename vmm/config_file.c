@@ -201,6 +201,7 @@ static const struct key keys[] = {
 	{.name = "shards", .set = config_set_shards},
 	{.name = "without", .set = config_set_without},
 	{.name = "ready-timeout", .set = config_set_ready_timeout},
+	{.name = "transport", .set = config_set_transport},
 	{.name = "serial", .set = config_set_serial},
 	{.name = "triple-fault", .set = config_set_triple_fault},
 	{.name = "stats-json", .text = offsetof(struct config, stats_json)},

@@ -12,6 +12,7 @@
 #include "net/tcp.h"
 #include "vmm/control.h"
 #include "vmm/exitcode.h"
+#include "vmm/fabric.h"
 #include "vmm/facts.h"
 #include "vmm/mesh.h"
 #include "vmm/signals.h"
@@ -99,6 +100,24 @@ static int join_mesh(struct joining *j)
 	if (rc) {
 		log_error("node %u cannot reach all other nodes: %s", j->machine.self, why.text);
 		decline(j, why.text);
+	}
+	return rc;
+}
+
+static int make_lanes(struct joining *j, struct vm_config *config)
+{
+	char text[FABRIC_TEXT_BYTES];
+	struct fabric fabric;
+	struct net_why why;
+	int rc = fabric_lanes(&j->mesh, &j->machine, fabric_wanted(j->machine.options), clock_ns() + JOIN_TIMEOUT_NS, &fabric,
+			      &config->lane, &why);
+
+	if (rc) {
+		log_error("node %u cannot be joined to all others: %s", j->machine.self, why.text);
+		if (j->mesh.fd[0][0] >= 0)
+			decline(j, why.text);
+	} else if (fabric.by_rdma && fabric.by_tcp) {
+		log_info("node %u: %s", j->machine.self, fabric_text(&fabric, text));
 	}
 	return rc;
 }
@@ -241,7 +260,7 @@ int follower_run(int fd, const uint8_t key[KEY_BYTES], const char *leader)
 		decline(j, "this host has less free memory by now than the node is to bring");
 		goto out;
 	}
-	if (mesh_lanes(&j->mesh, config->self, config->map.nodes, &config->lane))
+	if (make_lanes(j, config))
 		goto out;
 	if (vm_start(config, &vm)) {
 		code = EXIT_HOST;

@@ -10,8 +10,10 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "net/auth.h"
+#include "net/rdma.h"
 #include "net/tcp.h"
 #include "vmm/exitcode.h"
+#include "vmm/fabric.h"
 #include "vmm/leader.h"
 #include "vmm/spawn.h"
 
@@ -183,6 +185,7 @@ static int describe(struct cluster *c, struct vm_config *out)
 	m->options |= config->without << VM_OPTION_WITHOUT_SHIFT;
 	if (getenv("PANGEA_NO_CLOCK"))
 		m->options |= VM_OPTION_NO_CLOCK;
+	m->options |= fabric_options(config->transport);
 	if (gnutls_rnd(GNUTLS_RND_NONCE, m->session, sizeof(m->session)))
 		return EXIT_HOST;
 	for (node_t n = 0; n < config->nodes; n++) {
@@ -213,6 +216,33 @@ static int send_machine(struct cluster *c)
 	return 0;
 }
 
+/* Before anything is started for it. */
+static int check_transport(const struct config *config)
+{
+	struct rdma_here here;
+	struct net_why why;
+
+	if (config->transport != TRANSPORT_RDMA || config->nodes == 1 || !rdma_probe(&here, &why))
+		return 0;
+	log_error("--transport rdma: %s; --transport auto falls back on TCP", why.text);
+	return EXIT_HOST;
+}
+
+static int make_lanes(struct cluster *c, uint64_t deadline, struct vm_config *out)
+{
+	char text[FABRIC_TEXT_BYTES];
+	struct fabric fabric;
+	struct net_why why;
+
+	if (fabric_lanes(&c->mesh, &c->machine, c->config->transport, deadline, &fabric, &out->lane, &why)) {
+		log_error("the nodes cannot be joined: %s", why.text);
+		return EXIT_JOIN;
+	}
+	if (!c->config->quiet)
+		log_info("%s", fabric_text(&fabric, text));
+	return 0;
+}
+
 int cluster_join(struct cluster *c, struct vm_config *out)
 {
 	const struct config *config = c->config;
@@ -226,7 +256,9 @@ int cluster_join(struct cluster *c, struct vm_config *out)
 	c->facts = calloc(config->nodes, sizeof(*c->facts));
 	if (!c->facts)
 		return EXIT_HOST;
-	code = get_key(c);
+	code = check_transport(config);
+	if (!code)
+		code = get_key(c);
 	if (!code)
 		code = join_all(c, deadline);
 	if (!code)
@@ -264,7 +296,7 @@ int cluster_join(struct cluster *c, struct vm_config *out)
 		log_error("the nodes cannot be connected with each other: %s", why.text);
 		return EXIT_JOIN;
 	}
-	return mesh_lanes(&c->mesh, 0, config->nodes, &out->lane) ? EXIT_HOST : 0;
+	return make_lanes(c, deadline, out);
 }
 
 void cluster_free(struct cluster *c)

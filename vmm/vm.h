@@ -33,6 +33,8 @@
 /* wire_machine.options */
 #define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u
 #define VM_OPTION_NO_CLOCK             2u
+#define VM_OPTION_TRANSPORT_RDMA       4u /* these two: fabric.h */
+#define VM_OPTION_TRANSPORT_TCP        8u
 #define VM_OPTION_WITHOUT_SHIFT        8 /* from here on: DSM_WITHOUT bits */
 
 #define VM_MACHINE_TEXT 9u /* 8 hex digits of the session */
