@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/hostcheck.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -190,59 +189,6 @@ static void check_limits(struct check_report *report)
 	}
 	state = strtoull(maps, NULL, 10) < MAPS_LEAST ? CHECK_WARN : CHECK_OK;
 	check_add(report, state, "vm.max_map_count", state ? "sysctl vm.max_map_count=65530" : "", "%s", maps);
-}
-
-/* ---- RDMA ---- */
-
-#define SYS_RDMA "/sys/class/infiniband"
-
-/* Ports of one device: "1 ACTIVE, 2 DOWN". Returns whether one is active. */
-static bool rdma_ports(const char *device, char *text, size_t bytes)
-{
-	char path[512];
-	char state[64];
-	bool active = false;
-	size_t done = 0;
-
-	text[0] = '\0';
-	for (int port = 1; port <= 8; port++) {
-		const char *name;
-
-		snprintf(path, sizeof(path), SYS_RDMA "/%.200s/ports/%d/state", device, port);
-		if (!check_read_line(path, state, sizeof(state)))
-			break;
-		name = strchr(state, ':') ? strchr(state, ':') + 1 : state; /* "4: ACTIVE" */
-		active = active || strstr(name, "ACTIVE");
-		if (done < bytes)
-			done += (size_t)snprintf(text + done, bytes - done, "%sport %d%s%.20s", done ? ", " : "", port,
-						 *name == ' ' ? "" : " ", name);
-	}
-	return active;
-}
-
-static void check_rdma(struct check_report *report)
-{
-	DIR *dir = opendir(SYS_RDMA);
-	const struct dirent *entry;
-	char ports[128];
-	char what[32];
-	size_t devices = 0;
-
-	while (dir && (entry = readdir(dir))) {
-		bool active;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		devices++;
-		active = rdma_ports(entry->d_name, ports, sizeof(ports));
-		snprintf(what, sizeof(what), "rdma %.24s", entry->d_name);
-		check_add(report, active ? CHECK_OK : CHECK_WARN, what,
-			  active ? "" : "bring its link up, or leave it: nodes use TCP then", "%s", *ports ? ports : "no port");
-	}
-	if (dir)
-		closedir(dir);
-	if (!devices)
-		check_add(report, CHECK_OK, "rdma", "", "no device: nodes are joined by TCP");
 }
 
 /* ---- clock ---- */

@@ -2,7 +2,7 @@
 /*
  * `pangea check`: can this host be a node? A report is a list of rows, each a thing looked at, what
  * was found, how that is judged, and what to do if it is not good. check.c has the host's side
- * (userfaultfd, memory, limits, RDMA, clock) and the printing, check_kvm.c what KVM offers.
+ * (userfaultfd, memory, limits, clock) and the printing, check_rdma.c RDMA devices, check_kvm.c what KVM offers.
  *
  * Everything is looked at read-only, or on objects made for it that are gone on return. One thread;
  * blocks for about two seconds at most (kvmprobe.h). A failure to look is a row, not an error.
@@ -44,6 +44,7 @@ void check_add(struct check_report *report, enum check_state state, const char *
 void check_collect(struct check_report *report);
 void check_kvm(struct check_report *report);
 void check_host(struct check_report *report);
+void check_rdma(struct check_report *report); /* a part of check_host */
 
 /*
  * Whether KVM here keeps shadow page tables, as without nested paging (kvm_amd npt=0, kvm_intel ept=0), and then what to do about

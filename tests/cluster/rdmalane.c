@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * RDMA lanes over a real device, without guests: two nodes in one process, joined over this host's own address. `rdmalane TEST`
+ * runs one test and exits 0, or 1 with what is wrong; without arguments it prints the names. tests/cluster/suite-rdma.sh runs them.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "net/rdma_priv.h"
+#include "net/tcp.h"
+
+#define LANES   2u
+#define WAIT_NS (20 * NS_PER_SEC)
+
+#define REQUIRE(x)                                                                          \
+	do {                                                                                \
+		if (!(x)) {                                                                 \
+			fprintf(stderr, "rdmalane: line %d: not true: %s\n", __LINE__, #x); \
+			exit(1);                                                            \
+		}                                                                           \
+	} while (0)
+
+struct inbox {
+	struct net_sink sink;
+	uint32_t due;
+	unsigned lost;
+	int err;
+	char why[200];
+};
+
+struct world {
+	struct rdma_links *links[2];
+	struct wire_rdma offer; /* node 1's */
+	int socket[LANES][2];
+	struct net_lane *lane[LANES][2];
+	struct inbox in[LANES][2];
+};
+
+/* ---- what every test needs ---- */
+
+static uint8_t byte_of(uint32_t seq, uint32_t i)
+{
+	return (uint8_t)(seq * 7 + i);
+}
+
+static void take(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	struct inbox *in = container_of(sink, struct inbox, sink);
+
+	(void)from;
+	REQUIRE(hdr->seq == in->due);
+	in->due++;
+	for (uint32_t i = 0; i < hdr->len; i++)
+		REQUIRE(payload[i] == byte_of(hdr->seq, i));
+}
+
+static void take_loss(struct net_sink *sink, node_t peer, int err, const char *why)
+{
+	struct inbox *in = container_of(sink, struct inbox, sink);
+
+	(void)peer;
+	in->lost++;
+	in->err = err;
+	snprintf(in->why, sizeof(in->why), "%s", why);
+}
+
+/* Two ends of a TCP connection. */
+static void make_sockets(int fd[2])
+{
+	char peer[TCP_ADDR_BYTES];
+	struct net_why why;
+	uint16_t port;
+	int listener;
+
+	REQUIRE(tcp_listen("127.0.0.1:0", &listener, &port, &why) == 0);
+	REQUIRE(tcp_connect("127.0.0.1", port, 5000, &fd[0], &why) == 0);
+	REQUIRE(tcp_accept(listener, 5000, &fd[1], peer, &why) == 0);
+	close(listener);
+}
+
+static void open_links(struct world *w)
+{
+	struct rdma_here here;
+	struct net_why why;
+
+	memset(w, 0, sizeof(*w));
+	if (rdma_probe(&here, &why)) {
+		fprintf(stderr, "rdmalane: %s\n", why.text);
+		exit(1);
+	}
+	for (node_t n = 0; n < 2; n++)
+		REQUIRE(rdma_links_new(n, 2, LANES, &here, &w->links[n], &why) == 0);
+	REQUIRE(rdma_links_offer(w->links[1], &w->offer, &why) == 0);
+	for (unsigned l = 0; l < LANES; l++)
+		make_sockets(w->socket[l]);
+}
+
+struct answer {
+	struct world *w;
+	int rc;
+	struct net_why why;
+};
+
+static void *answer(void *arg)
+{
+	struct answer *a = arg;
+
+	a->rc = rdma_links_answer(a->w->links[1], 0, &a->w->offer, -1, clock_ns() + WAIT_NS, &a->why);
+	return NULL;
+}
+
+static void connect_links(struct world *w)
+{
+	struct answer a = {.w = w};
+	struct net_why why;
+	pthread_t thread;
+
+	REQUIRE(pthread_create(&thread, NULL, answer, &a) == 0);
+	int rc = rdma_links_dial(w->links[0], 1, &w->offer, clock_ns() + WAIT_NS, &why);
+	if (rc)
+		fprintf(stderr, "rdmalane: %s\n", why.text);
+	REQUIRE(rc == 0);
+	pthread_join(thread, NULL);
+	REQUIRE(a.rc == 0);
+}
+
+static void make_lanes(struct world *w)
+{
+	for (unsigned l = 0; l < LANES; l++)
+		for (node_t n = 0; n < 2; n++) {
+			int fds[2] = {-1, -1};
+
+			fds[!n] = w->socket[l][n];
+			REQUIRE(rdma_lane_new(w->links[n], l, fds, &w->lane[l][n]) == 0);
+			w->in[l][n].sink = (struct net_sink){take, take_loss};
+		}
+	rdma_links_free(w->links[0]);
+	rdma_links_free(w->links[1]);
+}
+
+static void set_up(struct world *w)
+{
+	open_links(w);
+	connect_links(w);
+	make_lanes(w);
+}
+
+static void tear_down(struct world *w)
+{
+	for (unsigned l = 0; l < LANES; l++)
+		for (node_t n = 0; n < 2; n++)
+			net_free(w->lane[l][n]);
+}
+
+static void poll_end(struct world *w, unsigned l, node_t n)
+{
+	REQUIRE(net_poll(w->lane[l][n], &w->in[l][n].sink) >= 0);
+}
+
+/* Polls one end as an owner does, asleep on its descriptor, until it has lost its peer. */
+static void await_loss(struct world *w, unsigned l, node_t n)
+{
+	uint64_t deadline = clock_ns() + WAIT_NS;
+
+	while (!w->in[l][n].lost) {
+		struct pollfd p = {.fd = net_fd(w->lane[l][n]), .events = POLLIN};
+
+		REQUIRE(clock_ns() < deadline);
+		REQUIRE(poll(&p, 1, 1000) >= 0);
+		poll_end(w, l, n);
+	}
+}
+
+/* Any length that the lane has: mostly pages and short ones, on lane 0 also payloads longer than a page. */
+static struct wire_hdr message(unsigned lane, uint32_t seq)
+{
+	if (lane)
+		return seq % 3 ? (struct wire_hdr){.type = WIRE_REQ_READ, .seq = seq}
+			       : (struct wire_hdr){.type = WIRE_LEND, .len = PAGE_BYTES, .seq = seq};
+	uint32_t len = seq % 5 == 0 ? seq * 8 % (WIRE_PAYLOAD_MAX + 8) : seq * 8 % 512;
+	return (struct wire_hdr){.type = WIRE_STATS, .len = len & ~7u, .seq = seq};
+}
+
+static int send_one(struct world *w, unsigned l, node_t from, uint32_t seq)
+{
+	static uint8_t payload[WIRE_PAYLOAD_MAX];
+	struct wire_hdr hdr = message(l, seq);
+
+	for (uint32_t i = 0; i < hdr.len; i++)
+		payload[i] = byte_of(seq, i);
+	return net_send(w->lane[l][from], !from, &hdr, payload);
+}
+
+/* ---- tests ---- */
+
+static void flood(unsigned l, uint32_t messages)
+{
+	struct world w;
+	uint32_t sent[2] = {0, 0};
+	uint64_t deadline;
+
+	set_up(&w);
+	deadline = clock_ns() + 60 * NS_PER_SEC;
+	while (w.in[l][0].due < messages || w.in[l][1].due < messages) {
+		REQUIRE(clock_ns() < deadline);
+		for (node_t n = 0; n < 2; n++) {
+			/* Bursts, so that all kinds of waiting happen: more than there are receives, slots, buffers. */
+			for (int burst = rand() % 90; burst > 0 && sent[n] < messages && sent[n] - w.in[l][!n].due < 200; burst--)
+				REQUIRE(send_one(&w, l, n, sent[n]++) == 0);
+			poll_end(&w, l, n);
+		}
+	}
+	REQUIRE(!w.in[l][0].lost && !w.in[l][1].lost);
+	tear_down(&w);
+}
+
+static void test_messages_of_the_dsm_lane(void)
+{
+	flood(1, 6000);
+}
+
+static void test_messages_of_the_control_lane(void)
+{
+	flood(0, 1500);
+}
+
+/* A request and its answer, each end asleep until its descriptor says that there is something. */
+static void test_descriptors_wake_their_owners(void)
+{
+	struct world w;
+
+	set_up(&w);
+	for (uint32_t i = 0; i < 300; i++) {
+		node_t to = i % 2;
+
+		REQUIRE(send_one(&w, 1, !to, i / 2) == 0);
+		while (w.in[1][to].due == i / 2) {
+			struct pollfd p = {.fd = net_fd(w.lane[1][to]), .events = POLLIN};
+
+			REQUIRE(poll(&p, 1, 5000) == 1);
+			poll_end(&w, 1, to);
+		}
+	}
+	tear_down(&w);
+}
+
+static void *send_many(void *arg)
+{
+	struct net_lane *lane = arg;
+	struct wire_hdr hdr = {.type = WIRE_STATS};
+
+	for (int i = 0; i < 2000; i++)
+		REQUIRE(net_send(lane, 1, &hdr, NULL) == 0);
+	return NULL;
+}
+
+static void count(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	(void)from, (void)hdr, (void)payload;
+	container_of(sink, struct inbox, sink)->due++;
+}
+
+static void test_any_thread_may_send_on_the_control_lane(void)
+{
+	pthread_t thread[3];
+	struct world w;
+
+	set_up(&w);
+	w.in[0][1].sink.recv = count;
+	for (size_t i = 0; i < ARRAY_SIZE(thread); i++)
+		REQUIRE(pthread_create(&thread[i], NULL, send_many, w.lane[0][0]) == 0);
+	uint64_t deadline = clock_ns() + 60 * NS_PER_SEC;
+	while (w.in[0][1].due < 2000 * ARRAY_SIZE(thread)) {
+		REQUIRE(clock_ns() < deadline);
+		poll_end(&w, 0, 0);
+		poll_end(&w, 0, 1);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(thread); i++)
+		pthread_join(thread[i], NULL);
+	tear_down(&w);
+}
+
+static void test_a_peer_that_does_not_read_is_lost(void)
+{
+	struct world w;
+	uint32_t seq = 0;
+	int rc = 0;
+
+	set_up(&w);
+	while (!rc) {
+		REQUIRE(seq < 100000);
+		rc = send_one(&w, 1, 0, seq++);
+	}
+	REQUIRE(rc == -ENOBUFS);
+	await_loss(&w, 1, 0);
+	REQUIRE(w.in[1][0].lost == 1 && strstr(w.in[1][0].why, "does not read"));
+	REQUIRE(send_one(&w, 1, 0, seq) == -ENOTCONN);
+	await_loss(&w, 1, 1); /* and learns of it */
+	tear_down(&w);
+}
+
+static void test_what_was_sent_before_the_end_is_delivered(void)
+{
+	struct world w;
+
+	set_up(&w);
+	for (uint32_t i = 0; i < 20; i++)
+		REQUIRE(send_one(&w, 1, 0, i) == 0);
+	net_free(w.lane[1][0]);
+	w.lane[1][0] = NULL;
+	await_loss(&w, 1, 1);
+	REQUIRE(w.in[1][1].due == 20);
+	tear_down(&w);
+}
+
+static void test_a_wrong_token_is_turned_away(void)
+{
+	struct answer a;
+	struct wire_rdma wrong;
+	struct net_why why;
+	pthread_t thread;
+	struct world w;
+
+	open_links(&w);
+	a = (struct answer){.w = &w};
+	wrong = w.offer;
+	wrong.token[5] ^= 1;
+	REQUIRE(pthread_create(&thread, NULL, answer, &a) == 0);
+	REQUIRE(rdma_links_dial(w.links[0], 1, &wrong, clock_ns() + WAIT_NS, &why) == -EHOSTUNREACH);
+	REQUIRE(strstr(why.text, "refused"));
+	/* Who has the right one is served all the same. */
+	REQUIRE(rdma_links_dial(w.links[0], 1, &w.offer, clock_ns() + WAIT_NS, &why) == 0);
+	pthread_join(thread, NULL);
+	REQUIRE(a.rc == 0);
+	make_lanes(&w);
+	REQUIRE(send_one(&w, 1, 0, 0) == 0);
+	tear_down(&w);
+}
+
+/* A SEND of these bytes, or a WRITE of them past the slots of node 1: what a broken node 0 can do. */
+static void misbehave(struct world *w, bool write, const void *bytes, uint32_t len)
+{
+	struct rdma_peer *p = &container_of(w->lane[1][0], struct rdma_lane, lane)->peer[1];
+	struct rdma_conn *conn = &p->conn;
+	struct ibv_sge sge = {.addr = (uintptr_t)conn->frames, .length = len, .lkey = conn->rest_mr->lkey};
+	struct ibv_send_wr *bad, wr = {.wr_id = rdma_wr_id(1, false, 1), .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND};
+
+	if (write) {
+		wr.opcode = IBV_WR_RDMA_WRITE;
+		wr.wr.rdma.remote_addr = conn->theirs.slots_addr + (size_t)conn->theirs.slots * conn->theirs.slot_bytes;
+		wr.wr.rdma.rkey = conn->theirs.slots_key;
+	}
+	memcpy(conn->frames, bytes, len);
+	REQUIRE(ibv_post_send(conn->id->qp, &wr, &bad) == 0);
+}
+
+static void test_a_frame_of_garbage_loses_the_peer(void)
+{
+	uint8_t garbage[RDMA_FRAME_BYTES];
+	struct world w;
+
+	set_up(&w);
+	memset(garbage, 0xa5, sizeof(garbage));
+	misbehave(&w, false, garbage, sizeof(garbage));
+	await_loss(&w, 1, 1);
+	REQUIRE(w.in[1][1].lost == 1 && w.in[1][1].err == -EPROTO);
+	REQUIRE(strstr(w.in[1][1].why, "node 0 sent a message with a length"));
+	await_loss(&w, 1, 0);
+	tear_down(&w);
+}
+
+static void test_an_empty_frame_loses_the_peer(void)
+{
+	struct world w;
+
+	set_up(&w);
+	misbehave(&w, false, "", 0);
+	await_loss(&w, 1, 1);
+	REQUIRE(w.in[1][1].err == -EPROTO);
+	tear_down(&w);
+}
+
+/* The device itself refuses it: memory next to the slots is not the peer's. */
+static void test_a_write_past_the_slots_is_refused_by_the_device(void)
+{
+	uint8_t page[RDMA_FRAME_BYTES] = {0};
+	struct world w;
+
+	set_up(&w);
+	misbehave(&w, true, page, sizeof(page));
+	REQUIRE(send_one(&w, 1, 0, 0) == 0);
+	await_loss(&w, 1, 0);
+	REQUIRE(strstr(w.in[1][0].why, "the RDMA connection to node 1 failed"));
+	await_loss(&w, 1, 1);
+	tear_down(&w);
+}
+
+static void test_a_message_over_tcp_loses_the_peer(void)
+{
+	struct wire_hdr hdr = {.type = WIRE_REQ_READ};
+	uint8_t bytes[WIRE_HDR_BYTES];
+	struct world w;
+
+	set_up(&w);
+	wire_hdr_encode(&hdr, bytes);
+	REQUIRE(send(w.socket[1][0], bytes, sizeof(bytes), 0) == sizeof(bytes));
+	await_loss(&w, 1, 1);
+	REQUIRE(w.in[1][1].err == -EPROTO && strstr(w.in[1][1].why, "over TCP"));
+	tear_down(&w);
+}
+
+#define TEST(name)                 \
+	{                          \
+#name, test_##name \
+	}
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	TEST(messages_of_the_dsm_lane),          TEST(messages_of_the_control_lane),
+	TEST(descriptors_wake_their_owners),     TEST(any_thread_may_send_on_the_control_lane),
+	TEST(a_peer_that_does_not_read_is_lost), TEST(what_was_sent_before_the_end_is_delivered),
+	TEST(a_wrong_token_is_turned_away),      TEST(a_frame_of_garbage_loses_the_peer),
+	TEST(an_empty_frame_loses_the_peer),     TEST(a_write_past_the_slots_is_refused_by_the_device),
+	TEST(a_message_over_tcp_loses_the_peer),
+};
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
+		if (argc < 2)
+			puts(tests[i].name);
+		else if (strcmp(argv[1], tests[i].name) == 0) {
+			tests[i].run();
+			return 0;
+		}
+	}
+	return argc >= 2;
+}
