@@ -22,7 +22,7 @@
 
 #define COMPLETIONS   16  /* taken from the queue at once */
 #define ROUNDS_A_POLL 16  /* of these, in one net_poll */
-#define LOOK_EVERY    64u /* polls that found completions, after which the other sources are looked at all the same */
+#define LOOK_EVERY    64u /* polls with completions, or between two of them, after which the other sources are looked at */
 #define LAST_NS       (300 * NS_PER_MS)
 #define EVENTS        8
 
@@ -344,7 +344,7 @@ static int rdma_poll(struct net_lane *lane, struct net_sink *sink)
 
 	l->sink = sink;
 	rc = take_completions(l, &handled);
-	if (rc == 0 || l->has_tcp_peers || ++l->polls % LOOK_EVERY == 0)
+	if ((rc == 0 && !l->spinning) || l->has_tcp_peers || ++l->polls % LOOK_EVERY == 0)
 		rc = look(l, &handled);
 	else
 		hear_all(l);

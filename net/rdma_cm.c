@@ -18,7 +18,7 @@
 #include "net/rdma_priv.h"
 
 #define RESOLVE_MS    1500
-#define CONNECT_NS    (4 * NS_PER_SEC)
+#define CONNECT_NS    (3 * NS_PER_SEC) /* to one address */
 #define BACKLOG       128
 #define ACK_TIMEOUT   17 /* 4.096 us * 2^17 = 0.54 s; with RETRIES, silence of some 4 s is a lost peer, as over TCP */
 #define RETRIES       7

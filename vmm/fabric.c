@@ -10,7 +10,10 @@
 #include "net/rdma.h"
 #include "vmm/vm.h"
 
-#define LATE_NS (2 * NS_PER_SEC) /* for connections that the other end calls established */
+#define LATE_NS   (2 * NS_PER_SEC) /* for connections that the other end calls established */
+#define DIAL_NS   (6 * NS_PER_SEC) /* for all of them; before the other end gives up waiting for them, */
+#define ANSWER_NS (8 * NS_PER_SEC) /* and this before the pair's time is over, so that the reason gets through */
+static_assert(DIAL_NS < ANSWER_NS && ANSWER_NS < FABRIC_PAIR_TIMEOUT_NS, "in this order");
 
 static_assert(sizeof(((struct fabric *)0)->route) == RDMA_ROUTE_BYTES, "route");
 
@@ -87,7 +90,7 @@ static int with_higher(struct joining *j, node_t peer, uint64_t deadline_ns, str
 		net_fail(reason, 0, !ours.ok ? "%.0s%.200s" : "%s says: %.200s", "it", !ours.ok ? ours.why : theirs.why);
 		return 0;
 	}
-	make_result(rdma_links_dial(j->links, peer, &theirs, deadline_ns, &text), &text, &ours);
+	make_result(rdma_links_dial(j->links, peer, &theirs, MIN(deadline_ns, clock_ns() + DIAL_NS), &text), &text, &ours);
 	rc = tell(j, peer, WIRE_RDMA_RESULT, &ours, why);
 	if (!rc)
 		rc = hear(j, peer, WIRE_RDMA_RESULT, deadline_ns, &result, why);
@@ -117,7 +120,7 @@ static int with_lower(struct joining *j, node_t peer, uint64_t deadline_ns, stru
 		net_fail(reason, 0, !ours.ok ? "%.0s%.200s" : "%s says: %.200s", "it", !ours.ok ? ours.why : theirs.why);
 		return 0;
 	}
-	int done = rdma_links_answer(j->links, peer, &ours, fd, deadline_ns, &text);
+	int done = rdma_links_answer(j->links, peer, &ours, fd, MIN(deadline_ns, clock_ns() + ANSWER_NS), &text);
 	rc = hear(j, peer, WIRE_RDMA_RESULT, deadline_ns, &result, why);
 	if (rc)
 		return rc;

@@ -18,7 +18,7 @@
 #include "vmm/config.h"
 #include "vmm/mesh.h"
 
-#define FABRIC_PAIR_TIMEOUT_NS (20 * NS_PER_SEC)
+#define FABRIC_PAIR_TIMEOUT_NS (10 * NS_PER_SEC) /* for a pair to agree: RDMA that takes longer is given up before, for TCP */
 
 /* How this node is joined to the others, for one line to the user. */
 struct fabric {

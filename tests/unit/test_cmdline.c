@@ -162,6 +162,7 @@ START_TEST(help_names_every_option_of_run)
 		"--key",
 		"--shards",
 		"--without",
+		"--transport",
 		"--bind",
 		"--serial",
 		"--no-guest-defaults",
@@ -302,6 +303,7 @@ START_TEST(bad_values_are_refused_with_the_option_named)
 	refuse(GOOD " --without damping,speed", "--without: 'speed' is not an optimisation: give one of replicas, damping");
 	refuse(GOOD " --without damping,", "--without: '' is not an optimisation");
 	refuse(GOOD " --serial tty", "--serial: 'tty' is not a console");
+	refuse(GOOD " --transport x", "--transport: 'x' is not a transport");
 	refuse(GOOD " --triple-fault x", "--triple-fault: 'x' is not a choice");
 	refuse(GOOD " --ready-timeout x", "--ready-timeout: 'x' is not a time");
 	refuse(GOOD " --bind x", "--bind: 'x' is not an IP address");

@@ -338,6 +338,21 @@ START_TEST(unknown_serial_is_refused)
 }
 END_TEST
 
+START_TEST(transports_are_taken_and_others_refused)
+{
+	ck_assert_int_eq(config.transport, TRANSPORT_AUTO);
+	ck_assert_int_eq(config_set_transport(&config, "--transport", "rdma"), 0);
+	ck_assert_int_eq(config.transport, TRANSPORT_RDMA);
+	ck_assert_int_eq(config_set_transport(&config, "--transport", "tcp"), 0);
+	ck_assert_int_eq(config.transport, TRANSPORT_TCP);
+	ck_assert_int_eq(config_set_transport(&config, "--transport", "auto"), 0);
+	ck_assert_int_eq(config.transport, TRANSPORT_AUTO);
+	capture_start(&capture);
+	refused(config_set_transport(&config, "--transport", "RDMA"), "use auto, rdma or tcp");
+	ck_assert_int_eq(config.transport, TRANSPORT_AUTO);
+}
+END_TEST
+
 START_TEST(triple_fault_actions_are_taken_and_others_refused)
 {
 	ck_assert_int_eq(config_set_triple_fault(&config, "--triple-fault", "reboot"), 0);
@@ -435,9 +450,9 @@ START_TEST(file_sets_every_key)
 	ck_assert_int_eq(parse("{\"node\": [\"local,cpus=2,mem=512M\", {\"at\": \"host2:7700\", \"cpus\": 1, \"mem\": \"1G\"},"
 			       " {\"at\": \"local\", \"cpus\": \"0\", \"mem\": 4194304, \"mem-budget\": \"1G\"}],"
 			       "\"kernel\": \"k\", \"initrd\": \"i\", \"append\": \"a b\", \"key\": \"f\", \"bind\": \"10.0.0.1\","
-			       "\"shards\": 4, \"ready-timeout\": 7, \"serial\": \"null\", \"triple-fault\": \"reboot\","
-			       "\"stats-json\": \"s\", \"symbols\": \"m\", \"no-guest-defaults\": true, \"no-reboot\": true, "
-			       "\"stats\": true, "
+			       "\"shards\": 4, \"transport\": \"tcp\", \"ready-timeout\": 7, \"serial\": \"null\", "
+			       "\"triple-fault\": \"reboot\","
+			       "\"stats-json\": \"s\", \"symbols\": \"m\", \"no-guest-defaults\": true, \"no-reboot\": true, \"stats\": true, "
 			       "\"quiet\": false}"),
 			 0);
 	ck_assert_int_eq(config_validate(&config), 0);
@@ -458,6 +473,7 @@ START_TEST(file_sets_every_key)
 	ck_assert_uint_eq(config.ready_timeout_sec, 7);
 	ck_assert_int_eq(config.serial, SERIAL_NULL);
 	ck_assert_int_eq(config.triple_fault, TRIPLE_FAULT_REBOOT);
+	ck_assert_int_eq(config.transport, TRANSPORT_TCP);
 	ck_assert(config.no_guest_defaults && config.no_reboot && config.stats && !config.quiet);
 }
 END_TEST
@@ -633,6 +649,7 @@ int main(void)
 
 	tcase_add_test(fields, serial_kinds_are_taken);
 	tcase_add_test(fields, unknown_serial_is_refused);
+	tcase_add_test(fields, transports_are_taken_and_others_refused);
 	tcase_add_test(fields, triple_fault_actions_are_taken_and_others_refused);
 	tcase_add_test(fields, shards_from_1_to_16_are_taken_and_others_refused);
 	tcase_add_test(fields, ready_timeout_is_taken_and_0_refused);
