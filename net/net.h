@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fabric between nodes. A struct net_lane is one thread's endpoint: one ordered, reliable connection to each peer.
- * Transports: tcp.h, and loop.h for tests.
+ * Transports: tcp.h, rdma.h, and loop.h for tests.
  *
  * Threads: a lane is polled, and freed, by one thread only. net_send is called by that thread as well; on lane 0 of a
- * transport, the control lane, any thread may call it (tcp.h and loop.h say so: one mutex inside, a leaf: nothing is
+ * transport, the control lane, any thread may call it (each of them says so: one mutex inside, a leaf: nothing is
  * called with it held). net_send may be called from inside a sink's functions; net_poll and net_free may not.
  *
  * A peer is lost once and for all when its connection ends or fails, when it sends bytes that do not decode, or when it

@@ -16,6 +16,7 @@
  *   leader                         follower (a node that has accepted a JOIN, auth.h)
  *     |  <------------ FACTS           |   what this host has
  *     |  MACHINE ---------->           |   what the machine is; then every node connects to the nodes below it
+ *     |  RDMA_OFFER, RDMA_RESULT <->   |   every pair of nodes, unless the machine's options say TCP (vmm/fabric.h)
  *     |  <------------ MESH_READY      |   all lanes to all nodes are up
  *     |  <------- CLOCK_REQ ...        |   many, each answered by CLOCK_REPLY, until its clock is that of the machine, and
  *     |  START ------------>           |   on for ever: vCPUs run
