@@ -69,7 +69,7 @@ static void break_by_status(struct rdma_lane *l, struct rdma_peer *p, enum ibv_w
 /* Hands over the messages of a frame. Returns how many. */
 static int take_frame(struct rdma_lane *l, struct rdma_peer *p, uint32_t buffer, uint32_t len)
 {
-	struct rdma_record record;
+	struct rdma_record record = {0};
 	struct rdma_reader reader;
 	int handled = 0, rc;
 
