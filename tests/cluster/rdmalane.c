@@ -2,6 +2,7 @@
 /*
  * RDMA lanes over a real device, without guests: two nodes in one process, joined over this host's own address. `rdmalane TEST`
  * runs one test and exits 0, or 1 with what is wrong; without arguments it prints the names. tests/cluster/suite-rdma.sh runs them.
+ * `rdmalane latency` prints what a request for a page and its answer take, in ns.
  */
 #include <errno.h>
 #include <poll.h>
@@ -415,6 +416,78 @@ static void test_a_message_over_tcp_loses_the_peer(void)
 	tear_down(&w);
 }
 
+/* ---- how long a request for a page and its answer take, each end a thread asleep until something comes: `rdmalane latency` ----
+ */
+
+#define ROUNDS 2000u
+
+struct pinger {
+	struct inbox in;
+	struct net_lane *lane;
+	node_t self;
+};
+
+static void reply(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	static const uint8_t page[PAGE_BYTES];
+	struct pinger *p = container_of(container_of(sink, struct inbox, sink), struct pinger, in);
+	struct wire_hdr answer = {.type = WIRE_LEND, .len = PAGE_BYTES, .seq = hdr->seq};
+
+	(void)payload;
+	p->in.due++;
+	if (p->self == 1)
+		REQUIRE(net_send(p->lane, from, &answer, page) == 0);
+}
+
+static void serve_until(struct pinger *p, uint32_t due)
+{
+	while (p->in.due < due) {
+		struct pollfd fd = {.fd = net_fd(p->lane), .events = POLLIN};
+
+		REQUIRE(poll(&fd, 1, 5000) == 1);
+		REQUIRE(net_poll(p->lane, &p->in.sink) >= 0);
+	}
+}
+
+static void *serve_all(void *arg)
+{
+	serve_until(arg, ROUNDS);
+	return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void latency(void)
+{
+	static uint64_t took[ROUNDS];
+	struct pinger p[2];
+	pthread_t thread;
+	struct world w;
+
+	set_up(&w);
+	for (node_t n = 0; n < 2; n++)
+		p[n] = (struct pinger){.in.sink = {reply, take_loss}, .lane = w.lane[1][n], .self = n};
+	REQUIRE(pthread_create(&thread, NULL, serve_all, &p[1]) == 0);
+	for (uint32_t i = 0; i < ROUNDS; i++) {
+		struct wire_hdr hdr = {.type = WIRE_REQ_READ, .seq = i};
+		uint64_t start = clock_ns();
+
+		REQUIRE(net_send(w.lane[1][0], 1, &hdr, NULL) == 0);
+		serve_until(&p[0], i + 1);
+		took[i] = clock_ns() - start;
+	}
+	pthread_join(thread, NULL);
+	qsort(took, ROUNDS, sizeof(took[0]), compare);
+	printf("rdmalane p50=%llu p99=%llu n=%u\n", (unsigned long long)took[ROUNDS / 2],
+	       (unsigned long long)took[ROUNDS * 99 / 100], ROUNDS);
+	tear_down(&w);
+}
+
 #define TEST(name)                 \
 	{                          \
 #name, test_##name \
@@ -433,6 +506,10 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], "latency") == 0) {
+		latency();
+		return 0;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
 		if (argc < 2)
 			puts(tests[i].name);
