@@ -5,7 +5,8 @@
  * One proximity domain a node, its number the node's. A vCPU is an x2APIC entry whose APIC id and UID are its
  * number, also below 255: Linux takes these as long as no local APIC (type 0) entry is there besides. From 255
  * on only if vCPU 0 starts with x2APIC mode already on (IA32_APIC_BASE.EXTD), as firmware hands it over: so a machine of so many
- * does (vcpu/ipi.c, ipi_power_on_lapic). All tables are written once, before the guest runs, into the area below 1 MiB that memmap_e820 reserves:
+ * does (vcpu/ipi.c, ipi_power_on_lapic). All tables are written once, before the guest runs, into the area below 1 MiB that
+ * memmap_e820 reserves:
  *
  *      ACPI_AREA        RSDP   at its start, where a kernel that was not told the address scans for it (5.2.5.1)
  *                       FACS   64-byte aligned

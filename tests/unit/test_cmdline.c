@@ -154,24 +154,9 @@ END_TEST
 START_TEST(help_names_every_option_of_run)
 {
 	static const char *const options[] = {
-		"--node",
-		"--kernel",
-		"--initrd",
-		"--append",
-		"--config",
-		"--key",
-		"--shards",
-		"--without",
-		"--transport",
-		"--bind",
-		"--serial",
-		"--no-guest-defaults",
-		"--triple-fault",
-		"--no-reboot",
-		"--stats",
-		"--stats-json",
-		"--ready-timeout",
-		"--quiet",
+		"--node",         "--kernel",    "--initrd",    "--append",     "--config",        "--key",
+		"--shards",       "--without",   "--transport", "--bind",       "--serial",        "--no-guest-defaults",
+		"--triple-fault", "--no-reboot", "--stats",     "--stats-json", "--ready-timeout", "--quiet",
 		"--symbols",
 	};
 	char *text = NULL;

@@ -452,7 +452,8 @@ START_TEST(file_sets_every_key)
 			       "\"kernel\": \"k\", \"initrd\": \"i\", \"append\": \"a b\", \"key\": \"f\", \"bind\": \"10.0.0.1\","
 			       "\"shards\": 4, \"transport\": \"tcp\", \"ready-timeout\": 7, \"serial\": \"null\", "
 			       "\"triple-fault\": \"reboot\","
-			       "\"stats-json\": \"s\", \"symbols\": \"m\", \"no-guest-defaults\": true, \"no-reboot\": true, \"stats\": true, "
+			       "\"stats-json\": \"s\", \"symbols\": \"m\", \"no-guest-defaults\": true, \"no-reboot\": true, "
+			       "\"stats\": true, "
 			       "\"quiet\": false}"),
 			 0);
 	ck_assert_int_eq(config_validate(&config), 0);
