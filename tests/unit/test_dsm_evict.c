@@ -110,7 +110,7 @@ static int make_node(struct cluster *c, unsigned node, uint64_t budget, uint64_t
 				    .node_first = first,
 				    .shards = c->shards,
 				    .lane = lane,
-				    .without = s & 1 ? 0 : DSM_WITHOUT(DAMPING),
+				    .without = (s & 1 ? DSM_WITHOUT(DAMPING) : 0) | (s & 2 ? DSM_WITHOUT(AHEAD) : 0),
 				    .budget_bytes = budget,
 				    .sink = &c->sink};
 
@@ -347,7 +347,7 @@ START_TEST(a_page_in_use_outlives_a_stream)
 	struct cluster c;
 	struct dsm_stats before, after;
 
-	start(&c, 1, seed());
+	start(&c, 1, seed() | 2);                  /* what is asked for ahead would be counted */
 	for (rpn_t p = 0; p < 2 * NODE_PAGES; p++) /* not zero, or the first reader would own them */
 		*word(&c, 1 + (unsigned)(p / NODE_PAGES), NODE_PAGES + p, 0) = 1;
 	for (unsigned h = 0; h < HOT; h++)
