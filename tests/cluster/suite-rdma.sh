@@ -95,42 +95,6 @@ case_three_nodes_two_shards() {
 	expect_code 0
 	expect_err 'joined by RDMA'
 }
-case_linux() {
-	linux 420 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,256M pangea.arg=node-cpus=1,1
-		pangea.run=lockcount,rounds=200,seconds=15 pangea.run=ipiall,rounds=30,seconds=15 pangea.run=clockmono,rounds=500,seconds=8
-		pangea.run=litmus,rounds=1000,seconds=1 pangea.run=memfill,max=6M,limit=120' \
-		--transport rdma --stats --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
-	expect_out INIT-REACHED
-	expect_err 'joined by RDMA'
-}
-case_topology() {
-	result topology
-}
-case_lockcount() {
-	result lockcount
-}
-case_ipiall() {
-	result ipiall
-}
-case_clockmono() {
-	result clockmono
-}
-case_litmus() {
-	result litmus
-}
-case_memfill() {
-	result memfill
-}
-case_power_off() {
-	expect_code 0
-}
-case_reboot() {
-	linux 240 'pangea.run=rebootonce' --transport rdma --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
-	expect_out '^REBOOT 1'
-	result rebootonce
-	expect_code 0
-}
-
 # ---- lanes, without a guest ----
 
 case_messages_of_the_dsm_lane() {
@@ -248,6 +212,50 @@ case_device_removed() {
 }
 case_after_the_device_was_removed() {
 	falls_back 'this host has no RDMA device'
+}
+
+# ---- Linux ----
+
+case_device_again() {
+	rdma link add rxe0 type rxe netdev dummy0
+	two 30
+	expect_code 0
+	expect_err 'joined by RDMA (rxe0, 10.78.0.1)'
+}
+case_linux() {
+	linux 420 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,256M pangea.arg=node-cpus=1,1
+		pangea.run=lockcount,rounds=200,seconds=15 pangea.run=ipiall,rounds=30,seconds=15 pangea.run=clockmono,rounds=500,seconds=8
+		pangea.run=litmus,rounds=1000,seconds=1 pangea.run=memfill,max=6M,limit=120' \
+		--transport rdma --stats --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
+	expect_out INIT-REACHED
+	expect_err 'joined by RDMA'
+}
+case_topology() {
+	result topology
+}
+case_lockcount() {
+	result lockcount
+}
+case_ipiall() {
+	result ipiall
+}
+case_clockmono() {
+	result clockmono
+}
+case_litmus() {
+	result litmus
+}
+case_memfill() {
+	result memfill
+}
+case_power_off() {
+	expect_code 0
+}
+case_reboot() {
+	linux 240 'pangea.run=rebootonce' --transport rdma --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
+	expect_out '^REBOOT 1'
+	result rebootonce
+	expect_code 0
 }
 case_host_kernel_log() {
 	dmesg >"$out"
