@@ -30,6 +30,7 @@ static const struct rate rates[] = {
 	{"zero pages, of all pages received", {"pages_in_zero"}, {"pages_in", "pages_in_zero"}, 1},
 	{"upgrades without data, of writes to a copy", {"upgrades"}, {"faults_upgrade"}, 1},
 	{"faults settled here, of all", {"faults_local"}, {"faults_read", "faults_write", "faults_upgrade"}, 1},
+	{"pages asked for ahead and used, of all such", {"ahead_used"}, {"ahead"}, 1},
 	{"pages given for good, of requests served", {"migrated"}, {"served"}, 1},
 	{"page tables lent, of requests served", {"replicas_lent"}, {"served"}, 1},
 	{"orders to give a page up that waited, of all", {"held"}, {"invalidations"}, 1},
