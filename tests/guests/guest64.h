@@ -169,9 +169,10 @@ static void put_samples(uint64_t *samples, uint64_t n, uint64_t khz)
 static const char *command_line(uint32_t info, uint32_t magic)
 {
 	const uint32_t *mbi = (const uint32_t *)(uintptr_t)info;
+	const uint64_t *pvh = (const uint64_t *)(uintptr_t)(info + 24); /* hvm_start_info.cmdline_paddr */
 
-	if (magic != MULTIBOOT) /* hvm_start_info.cmdline_paddr */
-		return (const char *)(uintptr_t) * (const uint64_t *)(uintptr_t)(info + 24);
+	if (magic != MULTIBOOT)
+		return (const char *)(uintptr_t)pvh[0];
 	return mbi[0] & 4 ? (const char *)(uintptr_t)mbi[4] : NULL;
 }
 

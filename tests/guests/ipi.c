@@ -52,7 +52,10 @@ _Alignas(4096) static struct gate gates[256];
 static uint64_t samples[MOST_ROUNDS];
 static uint64_t ap = 1, rounds = 1000, khz;
 
-static void wrmsr(uint32_t msr, uint64_t value)
+/* What an interrupt handler calls keeps every register. */
+#define KEEPS __attribute__((no_caller_saved_registers))
+
+KEEPS static void wrmsr(uint32_t msr, uint64_t value)
 {
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
 }
@@ -65,7 +68,7 @@ static uint64_t rdmsr(uint32_t msr)
 	return (uint64_t)high << 32 | low;
 }
 
-static void send(uint64_t to, uint32_t command)
+KEEPS static void send(uint64_t to, uint32_t command)
 {
 	wrmsr(X2APIC_ICR, to << 32 | command);
 }
@@ -89,7 +92,7 @@ void user_main(uint32_t cpu) /* boot64.S wants it; never reached */
  * An interrupt between `sti` and `hlt`, which a processor holds back until `hlt` waits for it: QEMU's emulated one forgets that
  * when the guest is left and entered just there. What was to be waited for has then come already.
  */
-static void step_over_halt(struct frame *frame)
+KEEPS static void step_over_halt(struct frame *frame)
 {
 	if (*(const uint8_t *)(uintptr_t)frame->rip == 0xf4)
 		frame->rip++;
