@@ -43,8 +43,8 @@ static void print_clock(FILE *out, const struct vm *vm)
 {
 	struct clock_figures f;
 
-	fprintf(out, "\n%-40s%12s%12s%12s%12s%12s%12s\n", "clock, against node 0's", "rate, ppm", "skew at most", "worst",
-		"one-way, us", "median", "corrections");
+	fprintf(out, "\n%-40s%12s%12s%12s%12s%12s%12s\n", "clock, against node 0's", "rate, ppm", "skew <=, us", "worst, us",
+		"one-way, us", "median, us", "steps");
 	for (node_t n = 0; n < vm->config.map.nodes; n++) {
 		clocksync_figures(vm->clock, n, &f);
 		fprintf(out, "node %-35u%12.3f%12.1f%12.1f%12.1f%12.1f%12llu\n", n, f.ppb / 1e3, (double)f.bound_ns / 1e3,
