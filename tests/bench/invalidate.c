@@ -67,8 +67,13 @@ static void start(struct bench *b, uint64_t delay_ns)
 		first[n] = n * BLOCK_PAGES;
 	for (node_t n = 0; n < b->nodes; n++) {
 		struct net_lane *lane = loop_lane(b->net, n, 1);
-		struct dsm_config config = {
-			.self = n, .nodes = b->nodes, .node_first = first, .shards = 1, .lane = &lane, .sink = &b->sink};
+		struct dsm_config config = {.self = n,
+					    .nodes = b->nodes,
+					    .node_first = first,
+					    .shards = 1,
+					    .lane = &lane,
+					    .without = DSM_WITHOUT(AHEAD),
+					    .sink = &b->sink};
 
 		if (dsm_new(&config, &b->dsm[n]) || dsm_start(b->dsm[n]))
 			fail("dsm cannot be started");

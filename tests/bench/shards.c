@@ -73,8 +73,13 @@ static void open_node(struct bench *b, node_t self, const int *fd)
 {
 	rpn_t first[3] = {0, NODE0_PAGES, NODE0_PAGES + b->pages};
 	struct net_lane *lane[SHARDS_MAX];
-	struct dsm_config config = {
-		.self = self, .nodes = 2, .node_first = first, .shards = b->shards, .lane = lane, .sink = &b->sink};
+	struct dsm_config config = {.self = self,
+				    .nodes = 2,
+				    .node_first = first,
+				    .shards = b->shards,
+				    .lane = lane,
+				    .without = DSM_WITHOUT(AHEAD),
+				    .sink = &b->sink};
 	int rc;
 
 	for (unsigned i = 0; i < b->shards; i++) {

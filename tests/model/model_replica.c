@@ -68,6 +68,7 @@ static void load(struct walk *walk, uint32_t index)
 	struct codec codec = {.at = (uint8_t *)(uintptr_t)seen_key(&walk->seen, index) + 2};
 
 	code_rig(&codec, walk->rig);
+	walk->rig->moves[0] = 0;
 }
 
 /* ---- what is checked ---- */
@@ -178,17 +179,30 @@ static void send_interrupts(struct rig *rig)
 	}
 }
 
+static void note(struct rig *rig, const char *what, node_t from, node_t to)
+{
+	size_t used = strlen(rig->moves);
+
+	snprintf(rig->moves + used, sizeof(rig->moves) - used, "; %s %u->%u", what, from, to);
+}
+
+static const char *flight_name(const struct flight *f)
+{
+	return f->hdr.type == INTERRUPT ? "interrupt" : wire_type_name(f->hdr.type);
+}
+
 static void deliver(struct walk *walk, uint32_t index)
 {
 	struct rig *rig = walk->rig;
 	struct flight f = rig->flight[index];
 
+	note(rig, flight_name(&f), f.from, f.to);
 	memmove(&rig->flight[index], &rig->flight[index + 1], (--rig->flights - index) * sizeof(f));
 	if (f.hdr.type == INTERRUPT) {
 		learn(rig, &rig->known[f.to], &f.words);
 	} else {
 		rig->incoming = &f;
-		(void)shard_serve(shard_at(rig, f.to));
+		(void)shard_serve_messages(shard_at(rig, f.to));
 	}
 	mutate(walk);
 	send_interrupts(rig);
@@ -199,9 +213,10 @@ static void fault(struct walk *walk, node_t n, unsigned page, enum proto_right w
 {
 	struct rig *rig = walk->rig;
 
+	note(rig, want == PROTO_READ ? "read fault on page" : "write fault on page", n, page);
 	rig->asleep[n][page] = want;
 	rig->has_fault = true;
-	(void)shard_serve(shard_at(rig, n));
+	(void)shard_serve_faults(shard_at(rig, n));
 	mutate(walk);
 	send_interrupts(rig);
 	check_state(rig);
@@ -412,9 +427,8 @@ static void print_state(const struct rig *rig)
 	}
 	printf("    in flight:");
 	for (uint32_t i = 0; i < rig->flights; i++)
-		printf(" %s(%s) %u->%u",
-		       rig->flight[i].hdr.type == INTERRUPT ? "interrupt" : wire_type_name(rig->flight[i].hdr.type),
-		       rig->flight[i].hdr.arg == TABLE ? "table" : "flag", rig->flight[i].from, rig->flight[i].to);
+		printf(" %s(%s) %u->%u", flight_name(&rig->flight[i]), rig->flight[i].hdr.arg == TABLE ? "table" : "flag",
+		       rig->flight[i].from, rig->flight[i].to);
 	printf("\n");
 }
 
@@ -435,8 +449,8 @@ static bool run_clean(const struct run *run)
 	printf("%-62s %9u states %10llu transitions depth %3u  %s\n", run->name, walk.seen.n, (unsigned long long)walk.transitions,
 	       walk.seen.one[walk.seen.n - 1].depth, good ? "ok" : walk.rig->broken);
 	if (!good) {
-		printf("how it comes to that (then one more move, or delivery alone):\n");
-		print_trace(&walk, walk.now);
+		printf("how it comes to that; after the last of these states%s:\n", walk.rig->moves);
+		print_trace(&walk, walk.now ? walk.now - 1 : 0); /* the loop had stepped on */
 	}
 	fflush(stdout);
 	seen_free(&walk.seen);

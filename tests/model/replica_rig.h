@@ -8,7 +8,6 @@
 #ifndef TESTS_MODEL_REPLICA_RIG_H
 #define TESTS_MODEL_REPLICA_RIG_H
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -80,17 +79,17 @@ void sim_wake(struct sim *sim, node_t node, rpn_t page)
 			rig_of(sim)->asleep[node][p] = PROTO_NONE;
 }
 
-int sim_next_fault(struct sim *sim, node_t node, unsigned shard, struct view_fault *fault)
+bool sim_next_fault(struct sim *sim, node_t node, unsigned shard, struct view_fault *fault)
 {
 	struct rig *rig = rig_of(sim);
 
 	(void)node;
 	(void)shard;
 	if (!rig->has_fault)
-		return -EAGAIN;
+		return false;
 	rig->has_fault = false;
 	*fault = rig->fault;
-	return 0;
+	return true;
 }
 
 static inline int lane_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
@@ -197,7 +196,7 @@ static inline struct rig *rig_new(node_t nodes, node_t flag_home)
 					    .shards = 1,
 					    .lane = &lane,
 					    .low_pages = first[nodes],
-					    .without = DSM_WITHOUT(DAMPING),
+					    .without = DSM_WITHOUT(DAMPING) | DSM_WITHOUT(AHEAD),
 					    .sink = &rig->sim.sink};
 
 		rig->lane[n] = (struct rig_lane){.lane = {.ops = &lane_ops, .self = n, .nodes = nodes, .lane = 1}, .rig = rig};
@@ -206,6 +205,7 @@ static inline struct rig *rig_new(node_t nodes, node_t flag_home)
 			sim_fail(&rig->sim, "model_replica: cannot make node %u", n);
 		dsm_root(rig->dsm[n], 1 << PAGE_SHIFT, false);
 		shard_at(rig, n)->replicas.gen = GEN_BASE;
+		shard_at(rig, n)->evict.taken = BLOCK_PAGES;
 	}
 	for (rpn_t p = 1; p < TABLE; p++)
 		write_table_page(rig, p);

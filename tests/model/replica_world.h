@@ -66,7 +66,8 @@ struct rig {
 	const struct flight *incoming;
 	uint32_t drop; /* mutation: a wire type that is lost */
 	bool old_bytes;
-	char broken[200];
+	char broken[300];
+	char moves[600]; /* since the state that was loaded */
 };
 
 static inline rpn_t page_number(const struct rig *rig, unsigned page)
@@ -313,9 +314,11 @@ static inline void code_replicas(struct codec *codec, const struct rig *rig, nod
 	CODE(codec, r->count);
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct replica_message *m = &r->waiting[(r->first + i) % REPLICAS_WAITING];
-		struct flight f = {.to = m->to, .hdr = m->hdr};
+		struct flight f = {0};
 		unsigned page = m->hdr.arg == rig->page[PAGE_FLAG] ? PAGE_FLAG : PAGE_TABLE;
 
+		if (codec->writing)
+			f = (struct flight){.to = m->to, .hdr = m->hdr};
 		if (codec->writing && m->has_payload)
 			f.words = words_of(rig, page, m->payload);
 		code_flight(codec, rig, &f, numbers);
@@ -342,6 +345,7 @@ static inline void forget(const struct rig *rig, node_t n)
 	}
 	shard->failed = false;
 	shard->self_count = 0;
+	shard->evict.taken = BLOCK_PAGES; /* without a budget any number is right that does not run below 0 */
 	r->first = 0;
 	r->gen = GEN_BASE;
 	r->next_look_ns = 0;

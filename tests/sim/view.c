@@ -68,6 +68,19 @@ const uint8_t *view_bytes(const struct view *view, rpn_t page)
 	return view->bytes + (page << PAGE_SHIFT);
 }
 
+int view_peek(const struct view *view, uint64_t at, void *buf, size_t len)
+{
+	memcpy(buf, view->bytes + at, len);
+	return 0;
+}
+
+/* The simulator measures no memory. */
+uint64_t view_resident_bytes(const struct view *view)
+{
+	(void)view;
+	return 0;
+}
+
 unsigned view_shard(const struct view *view, rpn_t page)
 {
 	return (unsigned)(page / BLOCK_PAGES % view->shards);
@@ -84,13 +97,23 @@ int view_register(struct view *view, rpn_t first, uint64_t pages)
 	return 0;
 }
 
+static bool is_zero(const struct view *view, rpn_t page)
+{
+	const uint64_t *word = (const uint64_t *)(const void *)view_bytes(view, page);
+
+	for (size_t i = 0; i < PAGE_BYTES / sizeof(*word); i++)
+		if (word[i])
+			return false;
+	return true;
+}
+
 int view_split(struct view *view, rpn_t first)
 {
 	sim_spend(view->sim, view->sim->options.costs.split);
 	for (rpn_t p = first; p < first + BLOCK_PAGES; p++) {
 		if (view->state[p] != PRIVATE)
 			sim_fail(view->sim, "node %u splits a block twice: page %llu", view->node, (unsigned long long)p);
-		view->state[p] = view_is_zero(view, p) ? HOLE : WRITE;
+		view->state[p] = is_zero(view, p) ? HOLE : WRITE;
 	}
 	return 0;
 }
@@ -117,14 +140,35 @@ int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 	return view->state[page] == HOLE ? view_install(view, page, NULL, writable, true) : view_wake(view, page);
 }
 
-bool view_is_zero(const struct view *view, rpn_t page)
+int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero)
 {
-	const uint64_t *word = (const uint64_t *)(const void *)view_bytes(view, page);
+	sim_spend(view->sim, view->sim->options.costs.read);
+	*zero = view->state[page] == HOLE || is_zero(view, page);
+	if (*zero)
+		memset(bytes, 0, PAGE_BYTES);
+	else
+		memcpy(bytes, view_bytes(view, page), PAGE_BYTES);
+	return 0;
+}
 
-	for (size_t i = 0; i < PAGE_BYTES / sizeof(*word); i++)
-		if (word[i])
-			return false;
-	return true;
+/* No node here has a budget. */
+int view_rest(struct view *view, rpn_t first, uint64_t pages)
+{
+	sim_fail(view->sim, "node %u unmaps %llu pages from %llu on", view->node, (unsigned long long)pages,
+		 (unsigned long long)first);
+}
+
+int view_used(const struct view *view, rpn_t first, uint64_t used[BLOCK_PAGES / 64])
+{
+	(void)view;
+	(void)first;
+	memset(used, 0, BLOCK_PAGES / 8);
+	return 0;
+}
+
+void view_trim(struct view *view)
+{
+	(void)view;
 }
 
 bool view_is_hole(const struct view *view, rpn_t page)
@@ -143,7 +187,7 @@ void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint6
 /* A hole as well: what is read then to be sent makes it a page, and its protection is kept (a marker in the page table). */
 int view_protect(struct view *view, rpn_t page)
 {
-	sim_spend(view->sim, view->sim->options.costs.protect + view->sim->options.costs.read);
+	sim_spend(view->sim, view->sim->options.costs.protect);
 	view->state[page] = READ;
 	return 0;
 }
