@@ -37,7 +37,7 @@ case_one_time() {
 }
 case_rate_is_measured() {
 	ppm=$(figure rate_ppm)
-	if [ "${ppm:-0}" -lt $((PPM - 20)) ] || [ "$ppm" -gt $((PPM + 20)) ]; then fail "the other host's rate was measured as $ppm ppm, it is $PPM"; fi
+	if [ "${ppm:-0}" -lt $((PPM - PPM / 4)) ] || [ "$ppm" -gt $((PPM + PPM / 4)) ]; then fail "the other host's rate was measured as $ppm ppm, it is $PPM"; fi
 }
 case_skew_is_below_the_one_way_latency() {
 	bound=$(figure skew_bound_ns) one_way=$(figure one_way_median_ns)
