@@ -216,6 +216,13 @@ int dsm_peek(const struct dsm *dsm, uint64_t at, void *buf, size_t len)
 	return view_peek(dsm->view, at, buf, len);
 }
 
+rpn_t dsm_next(const struct dsm *dsm, rpn_t page)
+{
+	rpn_t pages = dsm->node_first[dsm->config.nodes];
+
+	return page < pages ? MIN(view_next(dsm->view, page), pages) : pages;
+}
+
 /* The transactions of a page are numbered, so its directory entry tells how hot it is. */
 static void find_hottest(const struct dsm *dsm, struct dsm_stats *out)
 {

@@ -89,6 +89,8 @@ CHECKED int dsm_release(struct dsm *dsm);
  * older bytes nowhere, as what others write is not here. For looking from outside only. Asks no other node and never waits for
  * one; any thread. -ERANGE: beyond RAM; -errno. */
 CHECKED int dsm_peek(const struct dsm *dsm, uint64_t at, void *buf, size_t len);
+/* The first page at or after `page` of which this node has anything; the number of all pages if there is none. As dsm_peek. */
+rpn_t dsm_next(const struct dsm *dsm, rpn_t page);
 
 /* Any thread; counters are of slightly different moments. */
 void dsm_stats(const struct dsm *dsm, struct dsm_stats *out);

@@ -227,6 +227,13 @@ int view_peek(const struct view *view, uint64_t at, void *buf, size_t len)
 	return 0;
 }
 
+rpn_t view_next(const struct view *view, rpn_t page)
+{
+	off_t at = lseek(view->fd, (off_t)(page << PAGE_SHIFT), SEEK_DATA);
+
+	return at < 0 ? RPN_NONE : (rpn_t)at >> PAGE_SHIFT;
+}
+
 uint64_t view_resident_bytes(const struct view *view)
 {
 	struct stat st;

@@ -43,6 +43,9 @@ uint8_t *view_guest(const struct view *view);
 const uint8_t *view_bytes(const struct view *view, rpn_t page);
 /* Copies [at, at+len) of the file, pages one after the other, as they are now; holes are zeros and stay holes. Any thread. */
 CHECKED int view_peek(const struct view *view, uint64_t at, void *buf, size_t len);
+/* The first page at or after `page` that is in the file, RPN_NONE if none is. Any thread. */
+#define RPN_NONE UINT64_MAX
+rpn_t view_next(const struct view *view, rpn_t page);
 /* What the file takes of this host's memory, guest RAM of any home. 0 if the kernel does not say. Any thread. */
 uint64_t view_resident_bytes(const struct view *view);
 

@@ -92,7 +92,14 @@ static int find_tables(struct guestsyms *gs, gpa_t from, gpa_t to, gpa_t *tokens
 
 	for (; rc == -ENOENT && from < to && clock_ns() < gs->deadline_ns; from += CHUNK_BYTES) {
 		size_t at = 0;
+		gpa_t next = gs->ram->next(gs->ram, from);
 
+		if (next >= to)
+			break;
+		if (next - from >= len) { /* most of a young guest's memory is not there */
+			from += ((next - from) / CHUNK_BYTES - 1) * CHUNK_BYTES;
+			continue;
+		}
 		read_range(gs->ram, from, bytes, len);
 		while (rc == -ENOENT && kallsyms_find(bytes, len, at, &at)) {
 			rc = parse_around(gs, from + at);

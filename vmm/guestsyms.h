@@ -24,6 +24,8 @@
 struct guestsyms_ram {
 	/* Copies [gpa, gpa+len), within one 2 MiB block, as it is here now; zeros for what is not. False: not RAM. */
 	bool (*read)(const struct guestsyms_ram *ram, gpa_t gpa, void *buf, size_t len);
+	/* The first address at or after `gpa` where something may be that is not zero; `end` or more: nothing is. */
+	gpa_t (*next)(const struct guestsyms_ram *ram, gpa_t gpa);
 	gpa_t end; /* of all RAM */
 };
 

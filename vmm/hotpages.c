@@ -82,10 +82,21 @@ static bool read_ram(const struct guestsyms_ram *ram, gpa_t gpa, void *buf, size
 	       dsm_peek(vm->dsm, (page << PAGE_SHIFT) + (gpa & (PAGE_BYTES - 1)), buf, len) == 0;
 }
 
+static gpa_t next_ram(const struct guestsyms_ram *ram, gpa_t gpa)
+{
+	const struct vm *vm = container_of(ram, const struct hotpages, ram)->vm;
+	rpn_t page;
+
+	if (!memmap_rpn(&vm->config.map, gpa, &page)) /* in the hole, or behind the end */
+		return gpa < MEMMAP_HOLE_END ? MIN(MEMMAP_HOLE_END, ram->end) : ram->end;
+	page = dsm_next(vm->dsm, page);
+	return page < vm->config.map.pages ? MAX(memmap_gpa(page), gpa) : ram->end;
+}
+
 void hotpages_init(struct hotpages *hot, const struct vm *vm, const struct symbols *symbols)
 {
 	*hot = (struct hotpages){
-		.ram = {.read = read_ram, .end = memmap_end(&vm->config.map)},
+		.ram = {.read = read_ram, .next = next_ram, .end = memmap_end(&vm->config.map)},
 		.vm = vm,
 		.symbols = symbols,
 	};

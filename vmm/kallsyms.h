@@ -28,9 +28,10 @@
 
 #include "vmm/symbols.h"
 
-/* How far the parts may lie from the token table: what a caller should have of the bytes before and after it. */
-#define KALLSYMS_BEFORE_BYTES (24 * MIB)
-#define KALLSYMS_AFTER_BYTES  (16 * MIB)
+/* How far the parts may lie from the token table: what a caller should have of the bytes before and after it.
+ * Enough for twice the symbols of a distribution's kernel. */
+#define KALLSYMS_BEFORE_BYTES (8 * MIB)
+#define KALLSYMS_AFTER_BYTES  (4 * MIB)
 /* What kallsyms_find looks at beyond the place that it returns. */
 #define KALLSYMS_FIND_BYTES 8192u
 

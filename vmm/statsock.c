@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,9 +16,11 @@
 #include "base/log.h"
 #include "vmm/report.h"
 
-/* The guest boots; and it may reboot as another kernel, or elsewhere. */
-#define LOOK_AGAIN_NS       (5 * NS_PER_SEC)
-#define LOOK_AGAIN_FOUND_NS (60 * NS_PER_SEC)
+/* The guest boots, so what is not there now may be soon: each time that it is not, the next look comes twice as late. And the
+ * guest may reboot as another kernel, or elsewhere. */
+#define LOOK_FIRST_NS (5 * NS_PER_SEC)
+#define LOOK_LAST_NS  (60 * NS_PER_SEC)
+#define THREAD_NICE   10 /* behind whoever serves the guest */
 
 struct client {
 	int fd; /* -1: free */
@@ -31,7 +34,8 @@ struct client {
 struct statsock {
 	const struct vm *vm;
 	struct hotpages hot;
-	uint64_t started_ns, looked_ns;
+	uint64_t started_ns;
+	uint64_t look_ns, wait_ns; /* when to look for symbols again; 0: at once */
 	int listen_fd, stop_fd;
 	pthread_t thread;
 	char dir[STATSOCK_PATH], path[STATSOCK_PATH];
@@ -111,12 +115,13 @@ static json_t *pages_answer(const struct statsock *s, const struct statsock_requ
 
 static void look_if_due(struct statsock *s)
 {
-	bool found = s->hot.gs && guestsyms_complete(s->hot.gs);
-
-	if (s->looked_ns && clock_ns() - s->looked_ns < (found ? LOOK_AGAIN_FOUND_NS : LOOK_AGAIN_NS))
+	if (s->look_ns && clock_ns() < s->look_ns)
 		return;
 	hotpages_look(&s->hot);
-	s->looked_ns = clock_ns();
+	s->wait_ns = s->wait_ns ? MIN(s->wait_ns * 2, LOOK_LAST_NS) : LOOK_FIRST_NS;
+	if (s->hot.gs && guestsyms_complete(s->hot.gs))
+		s->wait_ns = LOOK_LAST_NS;
+	s->look_ns = clock_ns() + s->wait_ns;
 }
 
 static int answer(struct statsock *s, struct client *c, size_t line)
@@ -192,6 +197,7 @@ static void *statsock_main(void *arg)
 	struct statsock *s = arg;
 
 	pthread_setname_np(pthread_self(), "stats");
+	setpriority(PRIO_PROCESS, (id_t)gettid(), THREAD_NICE); /* of this thread; if it fails, so be it */
 	for (;;) {
 		struct pollfd p[2 + STATSOCK_CLIENTS] = {
 			{.fd = s->stop_fd, .events = POLLIN},

@@ -211,6 +211,9 @@ START_TEST(a_peek_moves_no_page)
 	ck_assert_uint_eq(value[PAGE_BYTES / 8], 42);
 	ck_assert_int_eq(dsm_peek(c.dsm[0], 2 * NODE_PAGES * PAGE_BYTES - 8, value, 16), -ERANGE);
 	ck_assert_int_eq(dsm_peek(c.dsm[0], UINT64_MAX, value, 16), -ERANGE);
+	ck_assert_uint_eq(dsm_next(c.dsm[1], 0), 5);
+	ck_assert_uint_ge(dsm_next(c.dsm[1], 6), 7); /* the page that it has not */
+	ck_assert_uint_eq(dsm_next(c.dsm[1], 2 * NODE_PAGES), 2 * NODE_PAGES);
 	dsm_stats(c.dsm[1], &after);
 	ck_assert_uint_eq(after.messages_in, before.messages_in);
 	ck_assert_uint_eq(*word(&c, 1, 6, 0), 42); /* the hole that was read is still one */

@@ -35,6 +35,18 @@ static bool read_fake(const struct guestsyms_ram *ram, gpa_t gpa, void *buf, siz
 	return true;
 }
 
+/* The first block of 64 KiB that is not zero, so that much is left out. */
+static gpa_t next_fake(const struct guestsyms_ram *ram, gpa_t gpa)
+{
+	const struct fake *f = container_of(ram, const struct fake, ram);
+	static const uint8_t zeros[64 * 1024];
+
+	for (gpa_t at = gpa & ~(gpa_t)(sizeof(zeros) - 1); at < RAM_BYTES; at += sizeof(zeros))
+		if (memcmp(f->bytes + at, zeros, sizeof(zeros)) != 0)
+			return MAX(at, gpa);
+	return RAM_BYTES;
+}
+
 /* Ascending, as the tables are. Offsets are from MADE_BASE. */
 static const struct made_symbol objects[] = {
 	{0x0, 'A', "__per_cpu_start"},
@@ -88,7 +100,7 @@ static void make_guest(gpa_t load)
 
 static void setup(void)
 {
-	fake.ram = (struct guestsyms_ram){.read = read_fake, .end = RAM_BYTES};
+	fake.ram = (struct guestsyms_ram){.read = read_fake, .next = next_fake, .end = RAM_BYTES};
 	fake.bytes = calloc(1, RAM_BYTES);
 	gs = NULL;
 }
