@@ -7,12 +7,14 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "base/trace.h"
 #include "dsm/shard.h"
 #include "dsm/steps.h"
 
 #define OFFERS_A_LOOK 64u
 #define BLOCKS_A_LOOK 256u
 #define ROUND_NS      (10 * NS_PER_MS)  /* without progress: offers were ignored */
+#define LAP_NS        NS_PER_MS         /* the hand rests so long between two rounds */
 #define TRIM_EVERY_NS (100 * NS_PER_MS) /* what the service view maps counts as resident memory twice */
 
 int evict_init(struct evict *e, uint64_t home, uint64_t room, uint64_t pages)
@@ -51,22 +53,23 @@ void evict_reset(struct evict *e)
 	e->taken = e->home;
 	e->offered = e->looked = e->barren = e->progress_ns = 0;
 	e->sleep_ns = UINT64_MAX;
-	e->hand = 0;
+	e->hand = e->lap_ns = 0;
+	e->lap_over = false;
 	e->round = 1;
 	e->first = e->count = 0;
 	if (e->mark)
 		madvise(e->mark, e->mark_bytes, MADV_DONTNEED); /* zeroes; if not, some pages are offered a round later */
 }
 
-/* A page has gone that this node had offered: counted, and the place where a tracer may look at evictions. */
-static void evicted(struct shard *shard, const struct proto_event *ev)
+/* A page has gone that this node had offered. */
+static void evicted(struct shard *shard, rpn_t page, const struct proto_event *ev)
 {
-	if (ev->type != PROTO_EV_MSG)
-		return;
-	if (ev->msg.type == PROTO_DROP)
-		shard_count(&shard->stats.evicted_copies, 1);
-	else if (ev->msg.type == PROTO_FWD_WRITE && ev->msg.requester == ev->msg.from)
-		shard_count(&shard->stats.evicted_home, 1);
+	bool home = ev->msg.type == PROTO_FWD_WRITE && ev->msg.requester == ev->msg.from;
+
+	if (ev->type != PROTO_EV_MSG || (!home && ev->msg.type != PROTO_DROP))
+		return; /* somebody else took it */
+	shard_count(home ? &shard->stats.evicted_home : &shard->stats.evicted_copies, 1);
+	TRACE_EVICTION(page, home);
 }
 
 void evict_changed(struct shard *shard, rpn_t page, bool held, const struct proto_event *ev)
@@ -82,7 +85,7 @@ void evict_changed(struct shard *shard, rpn_t page, bool held, const struct prot
 		e->progress_ns = clock_ns();
 	}
 	e->mark[page] = 0;
-	evicted(shard, ev);
+	evicted(shard, page, ev);
 }
 
 void evict_lent(struct shard *shard)
@@ -209,14 +212,16 @@ static bool next_block(struct shard *shard)
 	rpn_t pages = dsm->node_first[dsm->config.nodes], *hand = &shard->evict.hand;
 
 	for (uint64_t i = 0; i <= pages / BLOCK_PAGES + 2; i++) {
-		if (*hand >= pages)
+		if (*hand >= pages) {
 			*hand = 0;
-		else if (*hand >= mine && *hand < after)
+			shard->evict.lap_over = true;
+		} else if (*hand >= mine && *hand < after) {
 			*hand = after;
-		else if (view_shard(dsm->view, *hand) == shard->index)
+		} else if (view_shard(dsm->view, *hand) == shard->index) {
 			return true;
-		else
+		} else {
 			*hand = (*hand | (BLOCK_PAGES - 1)) + 1;
+		}
 	}
 	return false;
 }
@@ -243,8 +248,17 @@ int evict_look(struct shard *shard, uint64_t now)
 	uint64_t over = e->taken - e->high, want = over > e->offered ? MIN(over - e->offered, OFFERS_A_LOOK) : 0;
 	if (want && !e->offered)
 		e->progress_ns = now;
-	for (unsigned i = 0; want && !rc && i < BLOCKS_A_LOOK && next_block(shard); i++, e->barren++)
+	for (unsigned i = 0; want && !rc && i < BLOCKS_A_LOOK && next_block(shard); i++, e->barren++) {
+		if (e->lap_over && !e->lap_ns)
+			e->lap_ns = now;
+		if (e->lap_over && now - e->lap_ns < LAP_NS) { /* who uses a page must have had the time to do so */
+			e->sleep_ns = LAP_NS;
+			return 0;
+		}
+		e->lap_over = false;
+		e->lap_ns = 0;
 		rc = pass_block(shard, &want);
+	}
 	/* Nothing to offer in all of RAM: everything is on its way already. */
 	bool barren = e->barren > shard->dsm->node_first[shard->dsm->config.nodes] / BLOCK_PAGES + BLOCKS_A_LOOK;
 	e->sleep_ns = want && !barren ? 0 : ROUND_NS;

@@ -47,8 +47,10 @@ struct evict {
 	uint64_t progress_ns, trim_ns;
 	uint64_t sleep_ns; /* how long the shard may sleep at most */
 	rpn_t hand;
-	uint8_t round; /* 1..255: offers of another round may have been ignored */
-	uint8_t *mark; /* [pages] the round in which it was offered; 0: it was not */
+	bool lap_over;   /* it has been round, */
+	uint64_t lap_ns; /* since then; 0: not looked at yet */
+	uint8_t round;   /* 1..255: offers of another round may have been ignored */
+	uint8_t *mark;   /* [pages] the round in which it was offered; 0: it was not */
 	uint64_t mark_bytes;
 	struct evict_waiting *waiting; /* [EVICT_WAITING] ring */
 	uint32_t first, count;
