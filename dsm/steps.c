@@ -231,10 +231,10 @@ static void finished(struct shard *shard, rpn_t page, const struct shard_pending
 	uint64_t ns = now - p->since_ns;
 	unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
 
-	trace_fault_end(page, p->write, ns);
 	damping_gained(&shard->damping, page, now, ns);
 	if (p->ahead)
 		return;
+	trace_fault_end(page, p->write, ns);
 	shard_count(&(p->write ? shard->stats.write_ns : shard->stats.read_ns)[MIN(bucket, DSM_HISTOGRAM - 1u)], 1);
 }
 
@@ -280,7 +280,7 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 		if (slot != PAGETAB_NONE) {
 			finished(shard, work->page, &shard->pending[slot]);
 			pagetab_remove(&shard->pending_tab, work->page);
-		} else if (ev->type == PROTO_EV_FAULT_READ || ev->type == PROTO_EV_FAULT_WRITE) {
+		} else if ((ev->type == PROTO_EV_FAULT_READ || ev->type == PROTO_EV_FAULT_WRITE) && !work->ahead) {
 			trace_fault_end(work->page, ev->type == PROTO_EV_FAULT_WRITE, 0);
 		}
 	}

@@ -302,7 +302,7 @@ case_tracepoints_are_listed() {
 	readelf -n "$PANGEA" >"$out" 2>"$err" || fail "readelf: exit code $?"
 	expect_out 'Provider: pangea'
 	local probe
-	for probe in fault_begin fault_end message_sent message_received migration; do
+	for probe in fault_begin fault_end message_sent message_received migration eviction; do
 		expect_out "Name: $probe"
 	done
 }
