@@ -34,30 +34,6 @@ left() {
 	[ "$left" -gt 5 ]
 }
 
-# Where notes go from within $(...).
-exec 3>&1
-# rdma_device: its name; in the lab soft-RoCE is made for it.
-rdma_device() {
-	if [ ! -d /sys/class/infiniband ] && command -v lab-rdma >/dev/null; then lab-rdma >/dev/null 2>&1; fi
-	for d in /sys/class/infiniband/*; do
-		[ ! -e "$d" ] || { echo "${d##*/}"; return; }
-	done
-	note 'this host has no RDMA device' >&3
-}
-# rdma_latency HOST COMMAND...: t_typical of a program of perftest, ns, or `-`. HOST: where it runs as the server already; `-`: this host, where
-# it is started.
-rdma_latency() {
-	to=$1
-	shift
-	if [ "$to" = - ]; then
-		timeout 40 "$@" -d "$device" -F -n 1000 >"$tmp/server" 2>&1 &
-		sleep 1
-		to=127.0.0.1
-	fi
-	timeout 40 "$@" -d "$device" -F -n 1000 "$to" >"$tmp/client" 2>"$tmp/err" </dev/null || note "$1: $(tail -n 1 "$tmp/err")" >&3
-	awk '$1 ~ /^[0-9]+$/ && NF >= 6 { printf "%d\n", $5 * 1000; found = 1; exit } END { if (!found) print "-" }' "$tmp/client"
-}
-
 # machine NAME COMMAND...: runs it; the time to its init, in seconds, in $time, `-` if it failed; its console in $tmp/NAME.
 machine() {
 	name=$1

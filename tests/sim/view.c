@@ -74,6 +74,13 @@ int view_peek(const struct view *view, uint64_t at, void *buf, size_t len)
 	return 0;
 }
 
+rpn_t view_next(const struct view *view, rpn_t page)
+{
+	while (page < view->pages && view->state[page] == HOLE)
+		page++;
+	return page < view->pages ? page : RPN_NONE;
+}
+
 /* The simulator measures no memory. */
 uint64_t view_resident_bytes(const struct view *view)
 {
