@@ -401,9 +401,15 @@ int leader_run(const struct config *config)
 	console_detach(l->console);
 	code = conclude(l);
 	signals_attach(&l->signals, NULL);
-	/* vCPUs that wait for a page of a lost node cannot be joined; the end of the process takes them. */
-	if (!l->vm->blocked && vcpus_pause(l->vm->vcpus) == 0)
+	if (!l->vm->blocked && vcpus_pause(l->vm->vcpus) == 0) {
 		vm_free(l->vm);
+	} else {
+		/* vCPUs that wait for a page of a lost node cannot be joined, and others still run and write to the console: the end of
+		 * the process takes them, and until then what they use stays. */
+		cluster_free(l->cluster);
+		fflush(NULL);
+		_exit(code);
+	}
 	l->vm = NULL;
 out:
 	console_free(l->console);
