@@ -261,7 +261,7 @@ run_case() {
 	for f in "$err" "$out" "$tmp/agent"; do
 		[ -s "$f" ] || continue
 		echo "    -- ${f##*/}:"
-		tail -n 25 "$f" | tr -d '\r' | sed 's/^/    /'
+		tail -n 25 "$f" | tr -d '\r' | awk '{ print "    " $0 }' # with an end to the last line, which a console may lack
 	done
 }
 
