@@ -31,7 +31,7 @@ figure() {
 }
 
 case_one_time() {
-	bounce 600 1500
+	bounce 600 800
 	result timebounce
 	expect_code 0
 }
