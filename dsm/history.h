@@ -15,7 +15,7 @@
 
 #include "base/types.h"
 
-#define HISTORY_PROBE 16u
+#define HISTORY_PROBE 4u
 
 /* A request of `from` has come; copyset and seq are the directory entry's, before it is served. Returns whether a reader of this
  * page, if it is one node's alone, had better own it. */

@@ -404,8 +404,8 @@ int leader_run(const struct config *config)
 	if (!l->vm->blocked && vcpus_pause(l->vm->vcpus) == 0) {
 		vm_free(l->vm);
 	} else {
-		/* vCPUs that wait for a page of a lost node cannot be joined, and others still run and write to the console: the end of
-		 * the process takes them, and until then what they use stays. */
+		/* vCPUs that wait for a page of a lost node cannot be joined, and others still run and write to the console: the
+		 * end of the process takes them, and until then what they use stays. */
 		cluster_free(l->cluster);
 		fflush(NULL);
 		_exit(code);

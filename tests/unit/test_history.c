@@ -13,8 +13,8 @@ START_TEST(who_upgrades_what_it_read_last_makes_a_page_migrate)
 	ck_assert(!history_request(&h, 1, false, BIT(0), 1));
 	history_request(&h, 1, true, BIT(0) | BIT(1), 2);
 	ck_assert(history_migrates(h));
-	ck_assert(history_request(&h, 2, false, BIT(1), 3));
-	ck_assert(history_request(&h, 63, false, BIT(2), 4));
+	ck_assert(history_request(&h, 2, false, BIT(1), HISTORY_PROBE + 1));
+	ck_assert(history_request(&h, 63, false, BIT(2), HISTORY_PROBE + 2));
 }
 END_TEST
 
@@ -24,7 +24,7 @@ START_TEST(producer_that_writes_again_what_others_read_does_not)
 
 	history_request(&h, 1, false, BIT(0), 1);
 	history_request(&h, 0, true, BIT(0) | BIT(1), 2);
-	ck_assert(!history_request(&h, 1, false, BIT(0), 3));
+	ck_assert(!history_request(&h, 1, false, BIT(0), HISTORY_PROBE + 1));
 }
 END_TEST
 
