@@ -19,8 +19,12 @@ RDMA ?= $(shell pkg-config --exists librdmacm libibverbs 2>/dev/null && echo yes
 RDMA_SRC := net/rdma.c net/rdma_send.c net/rdma_conn.c net/rdma_cm.c net/rdma_probe.c
 LDLIBS += $(if $(RDMA),-lrdmacm -libverbs)
 
+# A line a file; `make V=1` prints the commands.
+SAY = $(if $(V),,@$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,echo '  CC    $@';))
+
 # Pure files: no I/O, no clock; implicit conversions are errors too.
-PURE := dsm/proto.c dsm/history.c dsm/stream.c dsm/tables.c net/wire.c net/rdma_frame.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c vcpu/oneclock.c
+PURE := dsm/proto.c dsm/history.c dsm/stream.c dsm/tables.c net/wire.c net/rdma_frame.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c vcpu/oneclock.c \
+	vmm/symbols.c vmm/kallsyms.c
 SRC := $(filter-out vmm/main.c $(if $(RDMA),net/rdma_none.c,$(RDMA_SRC)),$(wildcard vmm/*.c vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c))
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
@@ -40,18 +44,17 @@ help:
 	@echo 'make lint | unit | model | sim | fuzz | guests | clean        SANITIZER=address|undefined|thread'
 
 $(B)/pangea: $(B)/vmm/main.o $(B)/libpangea.a
-	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDLIBS)
+	$(SAY)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/libpangea.a: $(OBJ)
 	@rm -f $@
 	@ar rcs $@ $^
 
-PURE += vmm/symbols.c vmm/kallsyms.c
 $(PURE:%.c=$(B)/%.o): ALL_CFLAGS += -Wconversion
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(SAY)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The DSDT is compiled by iasl; dsdt.hex declares dsdt_aml_code[].
 $(B)/gen/dsdt.hex: vmm/dsdt.asl
@@ -61,25 +64,25 @@ $(B)/vmm/acpi.o: $(B)/gen/dsdt.hex
 
 $(B)/tests/unit/%: tests/unit/%.c $(B)/libpangea.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS) $$(pkg-config --libs check)
+	$(SAY)$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS) $$(pkg-config --libs check)
 
 $(B)/tests/model/model_replica: tests/model/model_replica.c tests/sim/view.c $(wildcard tests/model/*.h tests/sim/*.h) $(B)/libpangea.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Wl,--wrap=clock_gettime -o $@ $(filter %.c %.a,$^) $(LDLIBS)
+	$(SAY)$(CC) $(ALL_CFLAGS) -Wl,--wrap=clock_gettime -o $@ $(filter %.c %.a,$^) $(LDLIBS)
 
 $(B)/tests/model/%: tests/model/%.c $(B)/libpangea.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
+	$(SAY)$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
 
 # Its own view.c is linked in place of dsm's, its clock in place of the C library's.
 $(B)/tests/sim/sim: $(SIM) $(wildcard tests/sim/*.h dsm/*.h net/*.h) $(B)/libpangea.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Wl,--wrap=clock_gettime -o $@ $(SIM) $(B)/libpangea.a $(LDLIBS)
+	$(SAY)$(CC) $(ALL_CFLAGS) -Wl,--wrap=clock_gettime -o $@ $(SIM) $(B)/libpangea.a $(LDLIBS)
 
 # Programs that the cluster's suites run in a lab host.
 $(B)/tests/cluster/%: tests/cluster/%.c $(B)/libpangea.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
+	$(SAY)$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(B)/libpangea.a $(LDLIBS)
 
 # Fuzz targets have objects of their own, with libFuzzer's coverage.
 FUZZ_CFLAGS = $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -fno-sanitize-recover=all
@@ -97,7 +100,7 @@ $(B)/tests/fuzz/%: tests/fuzz/%.c $(B)/libpangea-fuzz.a
 guest-tools: $(GUEST)
 $(B)/guest-tools/%: guest-tools/%.c $(wildcard guest-tools/*.h)
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -static -pthread -o $@ $<
+	$(SAY)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -static -pthread -o $@ $<
 
 guests:
 	BUILD=$(abspath $(B)) tests/guests/build

@@ -304,16 +304,16 @@ int kvmprobe(struct kvmprobe *out)
 
 	if (!rc && out->round_ns <= KVMPROBE_NATIVE_NS) {
 		out->verdict = KVMPROBE_NATIVE;
-		say(out->what, "runs guest kernels natively (%.1f ns a round)", out->round_ns);
+		say(out->what, "this KVM runs guest kernels natively (%.1f ns a round)", out->round_ns);
 		return 0;
 	}
 	if (!rc || rc == -ETIME) {
 		out->verdict = KVMPROBE_EMULATED;
 		if (rc)
-			say(out->what, "emulates guest kernels: a loop of %u rounds did not end in %llu s", KVMPROBE_ROUNDS,
+			say(out->what, "this KVM emulates guest kernels: a loop of %u rounds did not end in %llu s", KVMPROBE_ROUNDS,
 			    KVMPROBE_LIMIT_NS / NS_PER_SEC);
 		else
-			say(out->what, "emulates guest kernels (%.0f ns a round; natively below %u)", out->round_ns,
+			say(out->what, "this KVM emulates guest kernels (%.0f ns a round; natively below %u)", out->round_ns,
 			    KVMPROBE_NATIVE_NS);
 		say(out->remedy, "use a host whose KVM has VMX or SVM to itself, or the lab in QEMU: make demo");
 		return -EOPNOTSUPP;

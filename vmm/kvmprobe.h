@@ -32,7 +32,7 @@ struct kvmprobe {
 	enum kvmprobe_verdict verdict;
 	int err;                          /* the errno behind NO_DEVICE, NO_ACCESS and BROKEN; else 0 */
 	double round_ns;                  /* the best of a few runs; 0 if none ended */
-	char what[KVMPROBE_TEXT_BYTES];   /* what was found, for people: "runs guest kernels natively (0.6 ns a round)" */
+	char what[KVMPROBE_TEXT_BYTES];   /* what was found, for people: "this KVM runs guest kernels natively (0.6 ns a round)" */
 	char remedy[KVMPROBE_TEXT_BYTES]; /* what to do; "" for KVMPROBE_NATIVE */
 };
 

@@ -109,7 +109,7 @@ case_kernel_not_one() {
 }
 case_kvm_that_emulates() {
 	[[ $native == emulated ]] || { skip "KVM here is $native"; return; }
-	wrong 2 'emulates guest kernels .*; use a host whose KVM has VMX or SVM to itself, or the lab in QEMU: make demo' run "${one[@]}" \
+	wrong 2 'this KVM emulates guest kernels .*; use a host whose KVM has VMX or SVM to itself, or the lab in QEMU: make demo' run "${one[@]}" \
 		--kernel /etc/hostname
 }
 case_no_kvm() {
