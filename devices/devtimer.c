@@ -83,7 +83,7 @@ static void *timer_thread(void *arg)
 			continue;
 		if (timers->first) {
 			uint64_t due = timers->first->due_ns;
-			struct timespec until = {.tv_sec = (time_t)(due / NS_PER_SEC), .tv_nsec = (long)(due % NS_PER_SEC)};
+			struct timespec until = clock_timespec(due);
 
 			pthread_cond_timedwait(&timers->changed, &timers->lock, &until);
 		} else {

@@ -543,7 +543,7 @@ static int await_release_locked(struct shard *shard, uint64_t ticket)
 
 	while (r->done < ticket) {
 		uint64_t now = clock_ns(), until = MIN(end, now + RELEASE_SLICE_NS);
-		struct timespec ts = {.tv_sec = (time_t)(until / NS_PER_SEC), .tv_nsec = (long)(until % NS_PER_SEC)};
+		struct timespec ts = clock_timespec(until);
 
 		if (now >= end || __atomic_load_n(&shard->failed, __ATOMIC_RELAXED))
 			return -ETIMEDOUT;

@@ -102,11 +102,11 @@ static int wait_for(int fd, short events, uint64_t deadline)
 	int n;
 
 	do {
-		uint64_t now = clock_ns();
+		int ms = clock_ms_left(deadline);
 
-		if (now >= deadline)
+		if (ms == 0)
 			return -ETIMEDOUT;
-		n = poll(&pfd, 1, (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS));
+		n = poll(&pfd, 1, ms);
 	} while (n == 0 || (n < 0 && errno == EINTR));
 	return n < 0 ? -errno : 0;
 }

@@ -76,8 +76,7 @@ static void rearm_locked(struct endpoint *e)
 		due = 1;
 	else if (e->inbox)
 		due = MAX(e->inbox->due_ns, 1);
-	at.it_value.tv_sec = (time_t)(due / NS_PER_SEC);
-	at.it_value.tv_nsec = (long)(due % NS_PER_SEC);
+	at.it_value = clock_timespec(due);
 	if (timerfd_settime(e->timer, TFD_TIMER_ABSTIME, &at, NULL))
 		abort(); /* a valid descriptor and time */
 }

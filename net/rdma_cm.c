@@ -76,9 +76,7 @@ static int next_event(struct rdma_links *links, int fd, uint64_t deadline_ns, st
 	for (;;) {
 		struct pollfd p[2] = {{.fd = links->channel->fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 		struct rdma_cm_event *ev;
-		uint64_t now = clock_ns();
-		int ms = now >= deadline_ns ? 0 : (int)MIN((deadline_ns - now) / NS_PER_MS + 1, 1u << 30);
-		int n;
+		int ms = clock_ms_left(deadline_ns), n;
 
 		if (rdma_get_cm_event(links->channel, &ev) == 0) {
 			*out = (struct event){.type = ev->event, .id = ev->id, .status = ev->status};

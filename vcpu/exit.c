@@ -68,7 +68,7 @@ static int remote_access(struct vcpu *vcpu, bool mmio, uint64_t addr, void *data
 	struct wire_hdr hdr = {.type = WIRE_IO, .len = sizeof(io)};
 	bool posted = write && !mmio && addr == SERIAL_DATA_PORT && len == 1;
 	uint64_t end_ns = clock_ns() + IO_TIMEOUT_NS;
-	struct timespec end = {.tv_sec = (time_t)(end_ns / NS_PER_SEC), .tv_nsec = (long)(end_ns % NS_PER_SEC)};
+	struct timespec end = clock_timespec(end_ns);
 	int rc = 0;
 
 	if (write)

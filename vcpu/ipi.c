@@ -125,7 +125,7 @@ void ipi_route_changed(struct vcpu *vcpu)
 	struct vcpus *vcpus = vcpu->set;
 	struct apic_route route;
 	uint64_t end_ns = clock_ns() + ROUTE_TIMEOUT_NS;
-	struct timespec end = {.tv_sec = (time_t)(end_ns / NS_PER_SEC), .tv_nsec = (long)(end_ns % NS_PER_SEC)};
+	struct timespec end = clock_timespec(end_ns);
 	int rc = 0;
 
 	pthread_mutex_lock(&vcpu->lock);

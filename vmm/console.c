@@ -277,7 +277,7 @@ void console_detach(struct console *c)
 {
 	uint64_t one = 1;
 	uint64_t end = clock_ns() + NS_PER_SEC;
-	struct timespec ts = {.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
+	struct timespec ts = clock_timespec(end);
 
 	if (c->has_reader) {
 		ssize_t n = write(c->stop_fd, &one, sizeof(one));

@@ -13,13 +13,6 @@
 #include "net/auth.h"
 #include "net/tcp.h"
 
-static int ms_left(uint64_t deadline_ns)
-{
-	uint64_t now = clock_ns();
-
-	return now >= deadline_ns ? 0 : (int)MIN((deadline_ns - now) / NS_PER_MS + 1, 1u << 30);
-}
-
 static int send_bytes(int fd, const void *bytes, size_t len)
 {
 	const uint8_t *p = bytes;
@@ -43,7 +36,7 @@ static int recv_bytes(int fd, void *bytes, size_t len, uint64_t deadline_ns)
 
 	while (len) {
 		struct pollfd pfd = {.fd = fd, .events = POLLIN};
-		int ready = poll(&pfd, 1, ms_left(deadline_ns));
+		int ready = poll(&pfd, 1, clock_ms_left(deadline_ns));
 
 		if (ready == 0)
 			return -ETIMEDOUT;
@@ -127,12 +120,12 @@ static int connect_lane(struct mesh *mesh, const struct wire_machine *machine, u
 {
 	const struct wire_machine_node *node = &machine->node[to];
 	struct auth_request request = {.purpose = AUTH_MESH, .from = machine->self, .lane = lane};
-	int fd, rc = tcp_connect(node->host, node->port, ms_left(deadline_ns), &fd, why);
+	int fd, rc = tcp_connect(node->host, node->port, clock_ms_left(deadline_ns), &fd, why);
 
 	if (rc)
 		return rc;
 	memcpy(request.session, machine->session, sizeof(request.session));
-	rc = auth_client(fd, key, &request, node->host, MIN(ms_left(deadline_ns), AUTH_TIMEOUT_MS), why);
+	rc = auth_client(fd, key, &request, node->host, MIN(clock_ms_left(deadline_ns), AUTH_TIMEOUT_MS), why);
 	if (rc) {
 		close(fd);
 		return rc;
@@ -147,7 +140,7 @@ static int accept_lane(struct mesh *mesh, const struct wire_machine *machine, in
 {
 	char peer[TCP_ADDR_BYTES];
 	struct auth_client client;
-	int fd, rc = tcp_accept(listen_fd, ms_left(deadline_ns), &fd, peer, why);
+	int fd, rc = tcp_accept(listen_fd, clock_ms_left(deadline_ns), &fd, peer, why);
 
 	if (rc)
 		return rc == -EINTR ? 0 : rc;
@@ -186,7 +179,7 @@ int mesh_build(struct mesh *mesh, const struct wire_machine *machine, int listen
 			if (mesh->fd[l][n] < 0)
 				rc = connect_lane(mesh, machine, l, n, key, deadline_ns, why);
 	while (!rc && !has_all_below(mesh, machine)) {
-		if (!ms_left(deadline_ns))
+		if (!clock_ms_left(deadline_ns))
 			return net_fail(why, -ETIMEDOUT, "not every other node connected in time");
 		rc = accept_lane(mesh, machine, listen_fd, key, deadline_ns, why);
 	}
