@@ -74,7 +74,7 @@ static void sleep_locked(struct vcpu *vcpu)
 		return;
 	}
 	uint64_t end = clock_ns() + wait_ns;
-	struct timespec ts = {.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
+	struct timespec ts = clock_timespec(end);
 	pthread_cond_timedwait(&vcpu->cond, &vcpu->lock, &ts);
 }
 
@@ -151,9 +151,7 @@ static void arm_timer(struct vcpu *vcpu)
 	uint64_t diff = deadline > armed ? deadline - armed : armed - deadline;
 	if (deadline == armed || (deadline && armed && diff < 2 * NS_PER_US))
 		return;
-	struct itimerspec at = {
-		.it_value = {.tv_sec = (time_t)(deadline / NS_PER_SEC), .tv_nsec = (long)(deadline % NS_PER_SEC)},
-	};
+	struct itimerspec at = {.it_value = clock_timespec(deadline)};
 	/* First the note, then the timer: it may fire before this function returns, and on_signal's word is the later one. */
 	atomic_store_explicit(&vcpu->timer_armed_ns, deadline, memory_order_relaxed);
 	timer_settime(vcpu->timer, TIMER_ABSTIME, &at, NULL);
@@ -193,11 +191,14 @@ static int before_entry(struct vcpu *vcpu)
 		vcpu->paused = false;
 		return 0;
 	}
-	if (vcpu_hold_locked(vcpu))
-		return 0;
-	int rc = vcpu_step_locked(vcpu);
-	if (rc)
-		return rc;
+	int rc = 0;
+	if (vcpu->tsc_hold || vcpu->tsc_step_due) { /* seldom */
+		if (vcpu_hold_locked(vcpu))
+			return 0;
+		rc = vcpu_step_locked(vcpu);
+		if (rc)
+			return rc;
+	}
 	if (vcpu->dump)
 		dump_locked(vcpu);
 	rc = take_init_and_sipi(vcpu);
@@ -447,7 +448,7 @@ int vcpus_new(const struct vcpus_config *config, struct vcpus **out)
 	ipi_routes_reset(vcpus);
 	sigaction(KICK_SIGNAL, &sa, NULL);
 	rc = set_up_vm(config);
-	if (!rc && config->nodes > 1)
+	if (!rc && config->nodes > 1 && vcpus->count > 1)
 		rc = vcpus_step_init();
 	for (vcpu_t i = 0; !rc && i < vcpus->count; i++)
 		rc = create_vcpu(vcpus, &vcpus->vcpu[i], vcpus->first + i);
@@ -560,7 +561,7 @@ int vcpus_reset(struct vcpus *vcpus, const struct kvm_sregs *sregs, const struct
 int vcpus_pause(struct vcpus *vcpus)
 {
 	uint64_t end = clock_ns() + PAUSE_TIMEOUT_NS;
-	struct timespec ts = {.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
+	struct timespec ts = clock_timespec(end);
 	int rc = 0;
 
 	for (vcpu_t i = 0; i < vcpus->count; i++) {

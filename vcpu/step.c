@@ -65,8 +65,9 @@ void vcpus_step_tsc(struct vcpus *vcpus, uint64_t cycles)
 
 		pthread_mutex_lock(&vcpu->lock);
 		vcpu->tsc_hold = false;
-		vcpu->tsc_ahead += cycles;
-		pthread_cond_broadcast(&vcpu->cond);
+		vcpu->tsc_step_due += cycles;
+		if (vcpu->tsc_held)
+			pthread_cond_broadcast(&vcpu->cond);
 		pthread_mutex_unlock(&vcpu->lock);
 	}
 }
@@ -75,20 +76,22 @@ bool vcpu_hold_locked(struct vcpu *vcpu)
 {
 	if (!vcpu->tsc_hold)
 		return false;
+	vcpu->tsc_held = true;
 	while (vcpu->tsc_hold && !vcpu->quit)
 		pthread_cond_wait(&vcpu->cond, &vcpu->lock);
+	vcpu->tsc_held = false;
 	return true;
 }
 
 int vcpu_step_locked(struct vcpu *vcpu)
 {
-	if (!vcpu->tsc_ahead)
+	if (!vcpu->tsc_step_due)
 		return 0;
-	int rc = tsc_step(vcpu->fd, vcpu->tsc_ahead);
+	int rc = tsc_step(vcpu->fd, vcpu->tsc_step_due);
 
 	if (!rc) {
-		vcpu->tsc.offset += vcpu->tsc_ahead;
-		vcpu->tsc_ahead = 0;
+		vcpu->tsc.offset += vcpu->tsc_step_due;
+		vcpu->tsc_step_due = 0;
 	}
 	return rc;
 }

@@ -94,8 +94,9 @@ struct vcpu {
 	bool route_stale;
 	bool route_waiting;
 	uint32_t route_acks, route_seq;
-	bool tsc_hold;      /* stays out of the guest until all of this node's vCPUs are */
-	uint64_t tsc_ahead; /* what its counter is to be stepped forward before it enters the guest again */
+	bool tsc_hold;         /* stays out of the guest until all of this node's vCPUs are, */
+	bool tsc_held;         /* and does */
+	uint64_t tsc_step_due; /* what its counter is to be stepped forward before it enters the guest again */
 
 	struct tsc tsc;            /* the vCPU's thread; others while it is paused, under lock */
 	uint32_t exits_since_root; /* the vCPU's thread only */
@@ -180,7 +181,8 @@ CHECKED int vcpus_set_tsc(struct vcpus *vcpus, const struct tsc *tsc);
 CHECKED int vcpus_step_init(void);
 /* Steps the guest counter of all vCPUs here forward while none of them is in the guest: none reads the new one and another after it
  * the old. Any one thread. Returns at once: a vCPU that waits for a page makes its step when it has that, before it runs guest
- * code. One that sleeps is woken, since its timer is due earlier now. */
+ * code. One that sleeps is not woken: its timer is late by what its host's
+ * counter falls behind in one sleep, which is millionths of it. */
 void vcpus_step_tsc(struct vcpus *vcpus, uint64_t cycles);
 /* The vCPU's thread, lock held, before it enters the guest: waits while others are being brought out of it, makes the steps that
  * are due. True: it waited, look at everything again. */
