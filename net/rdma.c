@@ -45,7 +45,7 @@ static int rdma_send(struct net_lane *lane, node_t to, const struct wire_hdr *hd
 	int err;
 
 	if (!l->peer[to].rdma)
-		return net_send(l->tcp, to, hdr, payload);
+		return l->tcp->ops->send(l->tcp, to, hdr, payload); /* traced already */
 	rdma_lock(l);
 	err = rdma_send_locked(l, &l->peer[to], hdr, payload);
 	rdma_unlock(l);

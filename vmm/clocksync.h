@@ -6,7 +6,8 @@
  * vCPUs' counter when it has fallen behind the machine's clock. Node 0 answers, steers the machine's clock, steps its own counter,
  * and keeps each node's figures for the report.
  *
- * Threads: all functions but clocksync_figures are the control thread's. One mutex inside, a leaf: the figures.
+ * Threads: clocksync_new and _free are of who starts and stops the control thread, clocksync_figures any one's, the rest the
+ * control thread's. One mutex inside, a leaf: the figures.
  */
 #ifndef VMM_CLOCKSYNC_H
 #define VMM_CLOCKSYNC_H
@@ -26,7 +27,7 @@ struct clock_figures {
 	uint64_t offset;    /* guest's counter - host's */
 	int32_t ppb;        /* rate of the host's counter against node 0's */
 	uint64_t bound_ns;  /* the guest's counters of the two are off by at most that; since the last question */
-	uint64_t worst_ns;  /* the largest bound since vCPUs run */
+	uint64_t worst_ns;  /* the largest bound since the clock was set */
 	uint64_t least_ns;  /* one-way latency: half of the shortest round trip of the last half minute */
 	uint64_t median_ns; /* half of the median round trip */
 	uint64_t steps, moved_cycles;

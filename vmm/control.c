@@ -19,6 +19,7 @@ struct control {
 	pthread_t thread;
 	int epoll_fd, stop_fd;
 	uint64_t next_ping_ns;
+	uint64_t now_ns; /* when this round of the thread began */
 	uint64_t heard_ns[NODES_MAX];
 	uint64_t looked_ns; /* when this thread last ran */
 	uint64_t clocks;    /* node 0: the nodes whose clock is set */
@@ -194,7 +195,7 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 	struct control *c = container_of(sink, struct control, sink);
 
 	net_trace_received(from, hdr);
-	c->heard_ns[from] = clock_ns();
+	c->heard_ns[from] = c->now_ns;
 	switch ((enum wire_type)hdr->type) {
 	case WIRE_IPI:
 		on_ipi(c, from, hdr, payload);
@@ -311,6 +312,7 @@ static void *control_main(void *arg)
 
 		for (int i = 0; i < n; i++)
 			stop |= ev[i].data.fd == c->stop_fd;
+		c->now_ns = clock_ns();
 		int rc = net_poll(c->lane, &c->sink);
 		if (rc < 0)
 			vm_stop(c->vm, WIRE_STOP_ERROR, c->vm->config.self, 0, "the control lane cannot be read: %s",

@@ -66,6 +66,21 @@ static int make_offer(struct joining *j, struct wire_rdma *offer, struct net_why
 	return 0;
 }
 
+/* One of the two says why it cannot. */
+static void note_refusal(const struct wire_rdma *ours, const struct wire_rdma *theirs, struct net_why *reason)
+{
+	if (!ours->ok)
+		net_fail(reason, 0, "%.200s", ours->why);
+	else
+		net_fail(reason, 0, "it says: %.200s", theirs->why);
+}
+
+/* The pair's time runs from when both are there: before, the other may be busy with another pair. */
+static uint64_t pair_ends(uint64_t deadline_ns)
+{
+	return MIN(deadline_ns, clock_ns() + FABRIC_PAIR_TIMEOUT_NS);
+}
+
 /* This end's result: `rc` of the attempt, with its reason. */
 static void make_result(int rc, const struct net_why *reason, struct wire_rdma *result)
 {
@@ -86,8 +101,9 @@ static int with_higher(struct joining *j, node_t peer, uint64_t deadline_ns, str
 		rc = hear(j, peer, WIRE_RDMA_OFFER, deadline_ns, &theirs, why);
 	if (rc)
 		return rc;
+	deadline_ns = pair_ends(deadline_ns);
 	if (!ours.ok || !theirs.ok) {
-		net_fail(reason, 0, !ours.ok ? "%.0s%.200s" : "%s says: %.200s", "it", !ours.ok ? ours.why : theirs.why);
+		note_refusal(&ours, &theirs, reason);
 		return 0;
 	}
 	make_result(rdma_links_dial(j->links, peer, &theirs, MIN(deadline_ns, clock_ns() + DIAL_NS), &text), &text, &ours);
@@ -116,8 +132,9 @@ static int with_lower(struct joining *j, node_t peer, uint64_t deadline_ns, stru
 		rc = tell(j, peer, WIRE_RDMA_OFFER, &ours, why);
 	if (rc)
 		return rc;
+	deadline_ns = pair_ends(deadline_ns);
 	if (!ours.ok || !theirs.ok) {
-		net_fail(reason, 0, !ours.ok ? "%.0s%.200s" : "%s says: %.200s", "it", !ours.ok ? ours.why : theirs.why);
+		note_refusal(&ours, &theirs, reason);
 		return 0;
 	}
 	int done = rdma_links_answer(j->links, peer, &ours, fd, MIN(deadline_ns, clock_ns() + ANSWER_NS), &text);
@@ -138,10 +155,10 @@ static int with_lower(struct joining *j, node_t peer, uint64_t deadline_ns, stru
 /* One pair. 0, or -errno with *why. */
 static int agree(struct joining *j, node_t peer, uint64_t deadline_ns, struct net_why *why)
 {
-	uint64_t until = MIN(deadline_ns, clock_ns() + FABRIC_PAIR_TIMEOUT_NS);
 	struct fabric *fabric = j->fabric;
 	struct net_why reason = {""};
-	int rc = peer > j->machine->self ? with_higher(j, peer, until, &reason, why) : with_lower(j, peer, until, &reason, why);
+	int rc = peer > j->machine->self ? with_higher(j, peer, deadline_ns, &reason, why)
+					 : with_lower(j, peer, deadline_ns, &reason, why);
 
 	if (rc)
 		return rc;
@@ -162,15 +179,19 @@ static int agree(struct joining *j, node_t peer, uint64_t deadline_ns, struct ne
 	return 0;
 }
 
+/* In round r node i meets the one of r - i, all modulo an odd number: a tournament in which every pair meets once, each node has at
+ * most one partner a round, and all go through the rounds in the same order. */
 static int agree_with_all(struct joining *j, uint64_t deadline_ns, struct net_why *why)
 {
-	node_t self = j->machine->self;
+	node_t self = j->machine->self, nodes = j->machine->n_nodes, odd = nodes | 1;
 	int rc = 0;
 
-	for (node_t n = self + 1; n < j->machine->n_nodes && !rc; n++)
-		rc = agree(j, n, deadline_ns, why);
-	for (node_t n = self; n > 0 && !rc; n--)
-		rc = agree(j, n - 1, deadline_ns, why);
+	for (node_t round = 0; round < odd && !rc; round++) {
+		node_t other = (round + odd - self) % odd;
+
+		if (other != self && other < nodes)
+			rc = agree(j, other, deadline_ns, why);
+	}
 	return rc;
 }
 

@@ -9,8 +9,8 @@
  *     RDMA_RESULT                             ->
  *                                             <- RDMA_RESULT
  *
- * A pair that both call a success is joined by RDMA, another by the TCP that it has. Node i does this with the nodes above it,
- * lowest first, and then with those below it, highest first: so nobody waits for one who waits for him.
+ * A pair that both call a success is joined by RDMA, another by the TCP that it has. The nodes meet in rounds, as in a tournament,
+ * many pairs at a time, and nobody waits for one who waits for him.
  */
 #ifndef VMM_FABRIC_H
 #define VMM_FABRIC_H
@@ -29,8 +29,8 @@ struct fabric {
 	char route[96];         /* the RDMA device and address */
 };
 
-/* Makes lanes of the mesh, whose sockets they take over, also on failure; *lanes as mesh_lanes. With TRANSPORT_RDMA a pair that
- * cannot is -EHOSTUNREACH with *why naming it; other errors are of the sockets or this host. */
+/* Makes lanes of the mesh, whose sockets they take over once the nodes have agreed, also on failure; *lanes as mesh_lanes. With
+ * TRANSPORT_RDMA a pair that cannot is -EHOSTUNREACH with *why naming it; other errors are of the sockets or this host. */
 CHECKED int fabric_lanes(struct mesh *mesh, const struct wire_machine *machine, enum transport wanted, uint64_t deadline_ns,
 			 struct fabric *fabric, struct net_lane ***lanes, struct net_why *why);
 

@@ -55,15 +55,20 @@ static gpa_t image_gpa(const struct guestsyms *gs, uint64_t virtual)
 	return virtual - START_KERNEL_MAP + gs->delta;
 }
 
-/* `len` bytes, not across a block, of an object of the image. */
-static bool read_object(const struct guestsyms *gs, const char *name, uint64_t at, void *buf, size_t len)
+/* `len` bytes, not across a block, of the image. */
+static bool read_virtual(const struct guestsyms *gs, uint64_t virtual, void *buf, size_t len)
+{
+	if (virtual < START_KERNEL_MAP)
+		return false;
+	gpa_t gpa = image_gpa(gs, virtual);
+	return (gpa & (BLOCK_BYTES - 1)) + len <= BLOCK_BYTES && gs->ram->read(gs->ram, gpa, buf, len);
+}
+
+static bool read_object(const struct guestsyms *gs, const char *name, void *buf, size_t len)
 {
 	uint64_t virtual;
 
-	if (!symbols_find(gs->symbols, name, &virtual) || virtual < START_KERNEL_MAP)
-		return false;
-	gpa_t gpa = image_gpa(gs, virtual + at);
-	return (gpa & (BLOCK_BYTES - 1)) + len <= BLOCK_BYTES && gs->ram->read(gs->ram, gpa, buf, len);
+	return symbols_find(gs->symbols, name, &virtual) && read_virtual(gs, virtual, buf, len);
 }
 
 /* ---- finding the tables ---- */
@@ -173,16 +178,17 @@ static void find_percpu(struct guestsyms *gs)
 		return;
 	gs->percpu_bytes = end - gs->percpu;
 	gs->unit_bytes = gs->percpu_bytes;
-	if (read_object(gs, "pcpu_unit_size", 0, &unit, sizeof(unit)) && unit > gs->percpu_bytes && unit <= PERCPU_MAX)
+	if (read_object(gs, "pcpu_unit_size", &unit, sizeof(unit)) && unit > gs->percpu_bytes && unit <= PERCPU_MAX)
 		gs->unit_bytes = unit;
-	if (!read_object(gs, "page_offset_base", 0, &base, sizeof(base)) || base < UINT64_C(0xff00000000000000) ||
+	if (!read_object(gs, "page_offset_base", &base, sizeof(base)) || base < UINT64_C(0xff00000000000000) ||
 	    base & (PAGE_BYTES - 1))
 		base = PAGE_OFFSET_BASE;
+	uint64_t offsets = address_of(gs, "__per_cpu_offset"); /* once: it is a walk over all symbols */
 	for (vcpu_t cpu = 0; cpu < gs->cpus; cpu++) {
 		uint64_t offset;
 
 		gs->unit[cpu] = UINT64_MAX;
-		if (!read_object(gs, "__per_cpu_offset", 8ull * cpu, &offset, sizeof(offset)))
+		if (!read_virtual(gs, offsets + 8ull * cpu, &offset, sizeof(offset)))
 			continue;
 		uint64_t gpa = offset + gs->percpu - base; /* a CPU that never started has another kind of address there */
 		if (gpa < gs->ram->end && gs->ram->end - gpa >= gs->unit_bytes)

@@ -75,18 +75,22 @@ int hotpages_read_symbols(const char *path, struct symbols **out)
 
 static bool read_ram(const struct guestsyms_ram *ram, gpa_t gpa, void *buf, size_t len)
 {
-	const struct vm *vm = container_of(ram, const struct hotpages, ram)->vm;
+	const struct hotpages *hot = container_of(ram, const struct hotpages, ram);
+	const struct vm *vm = hot->vm;
 	rpn_t page;
 
-	return memmap_rpn(&vm->config.map, gpa, &page) &&
+	return !hot->give_up && memmap_rpn(&vm->config.map, gpa, &page) &&
 	       dsm_peek(vm->dsm, (page << PAGE_SHIFT) + (gpa & (PAGE_BYTES - 1)), buf, len) == 0;
 }
 
 static gpa_t next_ram(const struct guestsyms_ram *ram, gpa_t gpa)
 {
-	const struct vm *vm = container_of(ram, const struct hotpages, ram)->vm;
+	const struct hotpages *hot = container_of(ram, const struct hotpages, ram);
+	const struct vm *vm = hot->vm;
 	rpn_t page;
 
+	if (hot->give_up)
+		return ram->end;
 	if (!memmap_rpn(&vm->config.map, gpa, &page)) /* in the hole, or behind the end */
 		return gpa < MEMMAP_HOLE_END ? MIN(MEMMAP_HOLE_END, ram->end) : ram->end;
 	page = dsm_next(vm->dsm, page);

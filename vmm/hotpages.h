@@ -22,7 +22,8 @@ struct hotpages {
 	const struct vm *vm;
 	const struct symbols *symbols; /* of a file, or NULL */
 	struct guestsyms *gs;
-	int err; /* why there is none; 0: not looked yet */
+	int err;              /* why there is none; 0: not looked yet */
+	_Atomic bool give_up; /* by another thread: a look that goes on is to end */
 };
 
 /* --symbols. -errno of the file, -EBADMSG; logged. The caller frees it. */

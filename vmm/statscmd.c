@@ -111,9 +111,15 @@ static void write_request(const json_t *hottest, char *buf, size_t len)
 	size_t i;
 	const json_t *e;
 
-	json_array_foreach(hottest, i, e) if (i < DSM_HOTTEST && used < len - 32) used += (size_t)snprintf(
-		buf + used, len - used, " %lld%s", (long long)(json_integer_value(json_object_get(e, "page")) & 0xffffffffffff),
-		json_is_true(json_object_get(e, "page_table")) ? "t" : "");
+	json_array_foreach(hottest, i, e)
+	{
+		long long page = (long long)(json_integer_value(json_object_get(e, "page")) & 0xffffffffffff);
+
+		if (i == DSM_HOTTEST || used >= len - 32)
+			break;
+		used += (size_t)snprintf(buf + used, len - used, " %lld%s", page,
+					 json_is_true(json_object_get(e, "page_table")) ? "t" : "");
+	}
 	snprintf(buf + used, len - used, "\n");
 }
 

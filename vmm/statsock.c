@@ -166,6 +166,8 @@ static void take_clients(struct statsock *s)
 		}
 		s->client[i] = (struct client){.fd = fd, .until_ns = clock_ns() + STATSOCK_PATIENCE_NS};
 	}
+	if (errno != EAGAIN && errno != EINTR)
+		usleep(100000); /* no descriptor, say: whoever waits stays in the queue */
 }
 
 /* False: it is to go. */
@@ -213,6 +215,7 @@ static void *statsock_main(void *arg)
 			usleep(100000); /* no memory in the kernel: it passes */
 		if (p[0].revents)
 			return NULL;
+		uint64_t now = clock_ns(); /* before answers, which may take seconds, for what the clients waited */
 		for (size_t i = 0; i < STATSOCK_CLIENTS; i++) {
 			struct client *c = &s->client[i];
 			bool stays = true;
@@ -221,7 +224,7 @@ static void *statsock_main(void *arg)
 				continue;
 			if (p[2 + i].revents)
 				stays = c->out ? transmit(c) : receive(s, c);
-			if (!stays || clock_ns() > c->until_ns)
+			if (!stays || now > c->until_ns)
 				drop(c);
 		}
 		if (p[1].revents)
@@ -333,6 +336,7 @@ void statsock_stop(struct statsock *s)
 	if (!s)
 		return;
 	unlink(s->path);
+	s->hot.give_up = true;
 	ssize_t n = write(s->stop_fd, &one, sizeof(one));
 	(void)n; /* an eventfd takes it unless it is about to overflow */
 	pthread_join(s->thread, NULL);
