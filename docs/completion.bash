@@ -45,13 +45,17 @@ _pangea() {
 		compopt -o nospace
 		return
 		;;
-	--append | --without | --shards | --bind | --ready-timeout | --listen | --ready-fd | --key-fd | --machine)
+	--without)
+		_pangea_words 'replicas damping migration ahead clock' "$cur"
+		return
+		;;
+	--append | --poll-us | --shards | --bind | --ready-timeout | --listen | --ready-fd | --key-fd | --machine)
 		return
 		;;
 	esac
 	case ${COMP_WORDS[1]} in
 	run)
-		_pangea_words '--node --kernel --initrd --append --config --key --shards --without --bind --serial --no-guest-defaults --triple-fault
+		_pangea_words '--node --kernel --initrd --append --config --key --shards --without --poll-us --bind --serial --no-guest-defaults --triple-fault
 			--no-reboot --stats --stats-json --symbols --transport --ready-timeout --quiet --help' "$cur"
 		;;
 	node)

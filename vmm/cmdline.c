@@ -23,6 +23,7 @@ enum option_id {
 	OPT_KEY,
 	OPT_SHARDS,
 	OPT_WITHOUT,
+	OPT_POLL_US,
 	OPT_BIND,
 	OPT_SERIAL,
 	OPT_NO_GUEST_DEFAULTS,
@@ -53,6 +54,7 @@ static const struct option run_options[] = {
 	{"key", required_argument, NULL, OPT_KEY},
 	{"shards", required_argument, NULL, OPT_SHARDS},
 	{"without", required_argument, NULL, OPT_WITHOUT},
+	{"poll-us", required_argument, NULL, OPT_POLL_US},
 	{"bind", required_argument, NULL, OPT_BIND},
 	{"serial", required_argument, NULL, OPT_SERIAL},
 	{"no-guest-defaults", no_argument, NULL, OPT_NO_GUEST_DEFAULTS},
@@ -143,6 +145,8 @@ static int set_run(struct cmdline *cl, int opt, const char *arg)
 		return config_set_text(&config->symbols, "--symbols", arg);
 	case OPT_SHARDS:
 		return config_set_shards(config, "--shards", arg);
+	case OPT_POLL_US:
+		return config_set_poll_us(config, "--poll-us", arg);
 	case OPT_WITHOUT:
 		return config_set_without(config, "--without", arg);
 	case OPT_SERIAL:

@@ -215,12 +215,18 @@ int config_set_shards(struct config *config, const char *where, const char *text
 	return 0;
 }
 
-/* Which one [name, name+len) is, as its bit; 0 if none. */
-static uint32_t optimisation_bit(const char *name, size_t len)
+/* The names of --without: dsm's, then the clock. NULL behind them. */
+static const char *without_name(unsigned i)
 {
-	for (unsigned i = 0; dsm_optimisation_name(i); i++)
-		if (strlen(dsm_optimisation_name(i)) == len && !memcmp(dsm_optimisation_name(i), name, len))
-			return 1u << i;
+	return i < DSM_OPTIMISATION_END ? dsm_optimisation_name(i) : i == DSM_OPTIMISATION_END ? "clock" : NULL;
+}
+
+/* Which one [name, name+len) is, as its bit; 0 if none. */
+static uint32_t without_bit(const char *name, size_t len)
+{
+	for (unsigned i = 0; without_name(i); i++)
+		if (strlen(without_name(i)) == len && !memcmp(without_name(i), name, len))
+			return i < DSM_OPTIMISATION_END ? 1u << i : CONFIG_WITHOUT_CLOCK;
 	return 0;
 }
 
@@ -230,15 +236,14 @@ int config_set_without(struct config *config, const char *where, const char *tex
 
 	for (const char *p = text;;) {
 		size_t len = strcspn(p, ",");
-		uint32_t bit = optimisation_bit(p, len);
+		uint32_t bit = without_bit(p, len);
 
 		if (!bit) {
 			char all[256] = "";
 
-			for (unsigned i = 0; dsm_optimisation_name(i); i++)
-				snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "",
-					 dsm_optimisation_name(i));
-			log_error("%s: '%.*s' is not an optimisation: give one of %s, or several with commas between", where,
+			for (unsigned i = 0; without_name(i); i++)
+				snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "", without_name(i));
+			log_error("%s: '%.*s' is not a thing to leave out: give one of %s, or several with commas between", where,
 				  (int)MIN(len, 64u), p, all);
 			return -EINVAL;
 		}
@@ -263,6 +268,18 @@ int config_set_transport(struct config *config, const char *where, const char *t
 		log_error("%s: '%.64s' is not a transport: use auto, rdma or tcp", where, text);
 		return -EINVAL;
 	}
+	return 0;
+}
+
+int config_set_poll_us(struct config *config, const char *where, const char *text)
+{
+	uint32_t us;
+
+	if (units_parse_u32(text, CONFIG_POLL_US_MAX, &us)) {
+		log_error("%s: '%.64s' is not a time to poll: give microseconds, 0 to %u", where, text, CONFIG_POLL_US_MAX);
+		return -EINVAL;
+	}
+	config->poll_us = us;
 	return 0;
 }
 

@@ -25,6 +25,8 @@
 	"relax_domain_level=3 psi=0"
 
 #define CONFIG_SHARDS_MAX            16u
+#define CONFIG_POLL_US_MAX           10000u
+#define CONFIG_WITHOUT_CLOCK         (1u << 31)    /* clocks are compared and not corrected */
 #define CONFIG_MEM_MIN_BYTES         (2 * MIB)     /* of any node: one block */
 #define CONFIG_MEM_LEADER_MIN_BYTES  (64 * MIB)    /* of node 0: the kernel, its initrd and the tables go there */
 #define CONFIG_MEM_MAX_BYTES         (64ull << 40) /* in all: 46 physical address bits */
@@ -79,7 +81,8 @@ struct config {
 	char *bind;     /* where local nodes listen for remote ones; NULL: loopback if every node is local, otherwise
 			 * the address from which this host reaches the first remote node */
 	uint32_t shards;
-	uint32_t without; /* DSM_WITHOUT bits (dsm.h) */
+	uint32_t without; /* DSM_WITHOUT bits (dsm.h), CONFIG_WITHOUT_CLOCK */
+	uint32_t poll_us; /* how long a shard polls before it sleeps */
 	enum transport transport;
 	uint32_t ready_timeout_sec; /* for all nodes to have joined */
 
@@ -112,6 +115,7 @@ CHECKED int config_set_shards(struct config *config, const char *where, const ch
 /* Adds to what is off already: names with commas between. */
 CHECKED int config_set_without(struct config *config, const char *where, const char *text);
 CHECKED int config_set_transport(struct config *config, const char *where, const char *text);
+CHECKED int config_set_poll_us(struct config *config, const char *where, const char *text);
 CHECKED int config_set_ready_timeout(struct config *config, const char *where, const char *text);
 /* A string field: `field` is one of the struct's; it is replaced by a copy. An empty text is -EINVAL. */
 CHECKED int config_set_text(char **field, const char *where, const char *text);

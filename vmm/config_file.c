@@ -200,6 +200,7 @@ static const struct key keys[] = {
 	{.name = "bind", .set = config_set_bind},
 	{.name = "shards", .set = config_set_shards},
 	{.name = "without", .set = config_set_without},
+	{.name = "poll-us", .set = config_set_poll_us},
 	{.name = "ready-timeout", .set = config_set_ready_timeout},
 	{.name = "transport", .set = config_set_transport},
 	{.name = "serial", .set = config_set_serial},

@@ -58,8 +58,7 @@ static int join_node(struct cluster *c, node_t n, const char *host, uint16_t por
 
 	snprintf(at.host, sizeof(at.host), "%s", host);
 	endpoint_format(&at, peer);
-	uint64_t now = clock_ns();
-	int ms = now < deadline ? (int)((deadline - now) / NS_PER_MS) + 1 : 1;
+	int ms = MAX(clock_ms_left(deadline), 1);
 	if (tcp_connect(host, port, MIN(ms, 10000), &c->fd[n], &why))
 		return join_error(c, n, &why);
 	if (auth_client(c->fd[n], c->key, &request, peer, MIN(ms, AUTH_TIMEOUT_MS), &why))
@@ -182,9 +181,9 @@ static int describe(struct cluster *c, struct vm_config *out)
 	m->shards = config->shards;
 	m->tsc_khz = c->facts[0].tsc_khz;
 	m->options = config->triple_fault == TRIPLE_FAULT_REBOOT ? VM_OPTION_TRIPLE_FAULT_REBOOTS : 0;
-	m->options |= config->without << VM_OPTION_WITHOUT_SHIFT;
-	if (getenv("PANGEA_NO_CLOCK"))
-		m->options |= VM_OPTION_NO_CLOCK;
+	m->options |= (uint64_t)(config->without & ~CONFIG_WITHOUT_CLOCK) << VM_OPTION_WITHOUT_SHIFT;
+	m->options |= config->without & CONFIG_WITHOUT_CLOCK ? VM_OPTION_NO_CLOCK : 0;
+	m->options |= (uint64_t)config->poll_us << VM_OPTION_POLL_US_SHIFT;
 	m->options |= fabric_options(config->transport);
 	if (gnutls_rnd(GNUTLS_RND_NONCE, m->session, sizeof(m->session)))
 		return EXIT_HOST;

@@ -310,8 +310,8 @@ int kvmprobe(struct kvmprobe *out)
 	if (!rc || rc == -ETIME) {
 		out->verdict = KVMPROBE_EMULATED;
 		if (rc)
-			say(out->what, "this KVM emulates guest kernels: a loop of %u rounds did not end in %llu s", KVMPROBE_ROUNDS,
-			    KVMPROBE_LIMIT_NS / NS_PER_SEC);
+			say(out->what, "this KVM emulates guest kernels: a loop of %u rounds did not end in %llu s",
+			    KVMPROBE_ROUNDS, KVMPROBE_LIMIT_NS / NS_PER_SEC);
 		else
 			say(out->what, "this KVM emulates guest kernels (%.0f ns a round; natively below %u)", out->round_ns,
 			    KVMPROBE_NATIVE_NS);

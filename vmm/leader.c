@@ -391,9 +391,6 @@ int leader_run(const struct config *config)
 	l->cmdline = guest_cmdline(config, l->vm_config.tsc.guest_khz);
 	if (!l->cmdline || vm_start(&l->vm_config, &l->vm))
 		goto out;
-	l->vm->answers.node_stats = calloc(config->nodes, sizeof(*l->vm->answers.node_stats));
-	if (!l->vm->answers.node_stats)
-		goto out;
 	signals_attach(&l->signals, l->vm);
 	struct statsock *stats = statsock_start(l->vm, l->symbols);
 	drive(l);

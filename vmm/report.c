@@ -165,11 +165,3 @@ int report_json(const char *path, const struct vm *vm, const struct dsm_stats *a
 		log_error("cannot write the statistics to %s: %s", path, strerror(errno));
 	return rc;
 }
-
-void report_line(FILE *out, const struct vm *vm, const struct dsm_stats *all)
-{
-	for (node_t n = 0; n < vm->config.map.nodes; n++)
-		fprintf(out, "node %u: %llu requests served for other nodes, %llu pages sent, %llu received\n", n,
-			(unsigned long long)all[n].served, (unsigned long long)all[n].pages_out,
-			(unsigned long long)all[n].pages_in);
-}

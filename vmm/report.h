@@ -16,7 +16,5 @@ CHECKED int report_json(const char *path, const struct vm *vm, const struct dsm_
 			const struct hotpages *hot);
 /* One node's counters by name, `read_us` and `write_us` (samples, p50, p99, p999), the histograms and the hottest pages. */
 json_t *report_node(const struct dsm_stats *stats, const struct hotpages *hot);
-/* One line: what each node served; for the end of a demo. */
-void report_line(FILE *out, const struct vm *vm, const struct dsm_stats *all);
 
 #endif

@@ -83,7 +83,6 @@ static int memory_start(struct vm *vm)
 {
 	const struct memmap *map = &vm->config.map;
 	rpn_t first[NODES_MAX + 1];
-	const char *poll_us = getenv("PANGEA_POLL_US");
 	struct dsm_config config = {
 		.self = vm->config.self,
 		.nodes = map->nodes,
@@ -92,10 +91,10 @@ static int memory_start(struct vm *vm)
 		.lane = vm->config.lane ? vm->config.lane + 1 : NULL,
 		.low_pages = MEMMAP_HOLE >> PAGE_SHIFT,
 		.high_gpa = MEMMAP_HOLE_END,
-		.without = vm->config.options >> VM_OPTION_WITHOUT_SHIFT,
+		.without = vm->config.options >> VM_OPTION_WITHOUT_SHIFT & 0xffffff,
 		.budget_bytes = vm->config.budget_bytes,
 		.files_bytes = vm->config.files_bytes,
-		.poll_ns = poll_us ? strtoull(poll_us, NULL, 0) * 1000 : 0,
+		.poll_ns = (vm->config.options >> VM_OPTION_POLL_US_SHIFT & 0xffff) * NS_PER_US,
 		.sink = &vm->dsm_sink,
 	};
 
@@ -173,7 +172,6 @@ static int devices_start(struct vm *vm)
 	rc = irqchip_init(&vm->irq, vm->bus);
 	if (rc)
 		return rc;
-	vm->has_irq = true;
 	struct board_config config = {
 		.irq = &vm->irq.sink,
 		.machine = &vm->machine_sink,
@@ -290,6 +288,12 @@ int vm_start(const struct vm_config *config, struct vm **out)
 	if (!vm)
 		return -ENOMEM;
 	vm->config = *config;
+	vm->answers.node_stats =
+		calloc(config->map.nodes, sizeof(*vm->answers.node_stats)); /* before the thread that fills it in */
+	if (!vm->answers.node_stats) {
+		free(vm);
+		return -ENOMEM;
+	}
 	vm->kvm_fd = vm->vm_fd = -1;
 	vm->epoch = 1;
 	pthread_mutex_init(&vm->lock, NULL);
@@ -334,7 +338,7 @@ void vm_post(struct vm *vm, enum vm_order order)
 
 unsigned vm_wait(struct vm *vm, unsigned wanted, uint64_t deadline_ns)
 {
-	struct timespec ts = {.tv_sec = (time_t)(deadline_ns / NS_PER_SEC), .tv_nsec = (long)(deadline_ns % NS_PER_SEC)};
+	struct timespec ts = clock_timespec(deadline_ns);
 	int rc = 0;
 
 	wanted |= VM_ORDER_STOP;

@@ -35,7 +35,8 @@
 #define VM_OPTION_NO_CLOCK             2u
 #define VM_OPTION_TRANSPORT_RDMA       4u /* these two: fabric.h */
 #define VM_OPTION_TRANSPORT_TCP        8u
-#define VM_OPTION_WITHOUT_SHIFT        8 /* from here on: DSM_WITHOUT bits */
+#define VM_OPTION_WITHOUT_SHIFT        8  /* from here on 24 bits: DSM_WITHOUT */
+#define VM_OPTION_POLL_US_SHIFT        40 /* from here on 16 bits: how long a shard polls, us */
 
 #define VM_MACHINE_TEXT 9u /* 8 hex digits of the session */
 
@@ -47,7 +48,6 @@ enum vm_order {
 	VM_ORDER_RESET = 8,
 	VM_ORDER_START = 16,
 	VM_ORDER_ANSWER = 64, /* leader: an acknowledgement or statistics came */
-	VM_ORDER_SIGNAL = 128,
 	VM_ORDER_ENTRY = 256, /* follower: vCPU 0 is here, and begins as told */
 };
 
@@ -82,7 +82,6 @@ struct vm {
 	struct bus *bus;     /* node 0 */
 	struct board *board; /* node 0 */
 	struct irqchip irq;  /* node 0 */
-	bool has_irq;
 
 	struct vcpu_sink vcpu_sink;
 	struct dsm_sink dsm_sink;

@@ -19,8 +19,10 @@ done
 : "${PPM:=200}"
 stats=$tmp/stats.json
 
-bounce() { # SEC ROUNDS
-	linux "$1" "pangea.run=timebounce,rounds=$2,clocksource=tsc,seconds=60" --stats-json "$stats" --key "$key" \
+bounce() { # SEC ROUNDS OPTION...
+	local sec=$1 rounds=$2
+	shift 2
+	linux "$sec" "pangea.run=timebounce,rounds=$rounds,clocksource=tsc,seconds=60" --stats-json "$stats" --key "$key" "$@" \
 		--node local,cpus=1,mem=256M --node "$far,cpus=1,mem=192M"
 	grep '^timebounce' "$out" | tr -d '\r' | sed 's/^/    /'
 	grep -A 9 '"clock"' "$stats" | grep : | tr -d ' \n{' | sed 's/"clock":/\n/g; s/^\n//; s/$/\n/; s/^/    /'
@@ -50,9 +52,7 @@ case_slower_clock_was_stepped() {
 }
 # The check of the check.
 case_uncorrected_time_runs_back() {
-	export PANGEA_NO_CLOCK=1
-	bounce 600 300
-	unset PANGEA_NO_CLOCK
+	bounce 600 300 --without clock
 	grep -q '^timebounce.*tsc-cycles.*BACKWARDS' "$out" || fail 'without corrections the guest saw nothing wrong'
 	grep -q '^RESULT timebounce FAILED' "$out" || fail 'without corrections timebounce did not fail'
 }

@@ -211,7 +211,8 @@ START_TEST(run_takes_every_option)
 {
 	ck_assert_int_eq(
 		parse("run --node local,cpus=2,mem=512M --node=host2:7700,cpus=1,mem=1G --kernel k --initrd i --append quiet"
-		      " --key f --shards 2 --without damping,migration --bind 10.0.0.1 --serial file:s --no-guest-defaults "
+		      " --key f --shards 2 --without damping,migration,clock --poll-us 50 --bind 10.0.0.1 --serial file:s "
+		      "--no-guest-defaults "
 		      "--triple-fault reboot --no-reboot"
 		      " --stats --stats-json j --symbols m --ready-timeout 5 --quiet"),
 		0);
@@ -221,7 +222,8 @@ START_TEST(run_takes_every_option)
 	ck_assert_str_eq(cl.config.append, "quiet");
 	ck_assert_str_eq(cl.config.key_file, "f");
 	ck_assert_uint_eq(cl.config.shards, 2);
-	ck_assert_uint_eq(cl.config.without, DSM_WITHOUT(DAMPING) | DSM_WITHOUT(MIGRATION));
+	ck_assert_uint_eq(cl.config.without, DSM_WITHOUT(DAMPING) | DSM_WITHOUT(MIGRATION) | CONFIG_WITHOUT_CLOCK);
+	ck_assert_uint_eq(cl.config.poll_us, 50);
 	ck_assert_str_eq(cl.config.bind, "10.0.0.1");
 	ck_assert_str_eq(cl.config.serial_path, "s");
 	ck_assert_int_eq(cl.config.triple_fault, TRIPLE_FAULT_REBOOT);
@@ -285,8 +287,10 @@ START_TEST(bad_values_are_refused_with_the_option_named)
 {
 	refuse(GOOD " --node local", "--node: 'local' lacks cpus=N");
 	refuse(GOOD " --shards 0", "--shards: '0' is not a number of shards");
-	refuse(GOOD " --without damping,speed", "--without: 'speed' is not an optimisation: give one of replicas, damping");
-	refuse(GOOD " --without damping,", "--without: '' is not an optimisation");
+	refuse(GOOD " --without damping,speed", "--without: 'speed' is not a thing to leave out: give one of replicas, damping");
+	refuse(GOOD " --poll-us 10001", "--poll-us: '10001' is not a time to poll: give microseconds, 0 to 10000");
+	refuse(GOOD " --poll-us -1", "--poll-us: '-1' is not a time to poll");
+	refuse(GOOD " --without damping,", "--without: '' is not a thing to leave out");
 	refuse(GOOD " --serial tty", "--serial: 'tty' is not a console");
 	refuse(GOOD " --transport x", "--transport: 'x' is not a transport");
 	refuse(GOOD " --triple-fault x", "--triple-fault: 'x' is not a choice");
