@@ -28,9 +28,9 @@ static struct damping_page *page_of(struct damping *damping, rpn_t page)
 
 void damping_gained(struct damping *damping, rpn_t page, uint64_t now, uint64_t fault_ns)
 {
-	if (!damping->fault_ns || fault_ns < damping->fault_ns)
+	if (fault_ns && (!damping->fault_ns || fault_ns < damping->fault_ns))
 		damping->fault_ns = fault_ns;
-	else
+	else if (fault_ns)
 		damping->fault_ns += damping->fault_ns / 256 + 1;
 	page_of(damping, page)->gained_ns = now;
 }

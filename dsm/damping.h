@@ -30,7 +30,7 @@ struct damping {
 
 CHECKED int damping_init(struct damping *damping); /* -ENOMEM */
 void damping_destroy(struct damping *damping);
-/* The page came, `fault_ns` after it was asked for; the page was taken. */
+/* The page came, `fault_ns` after it was asked for (0: no other node was); the page was taken. */
 void damping_gained(struct damping *damping, rpn_t page, uint64_t now, uint64_t fault_ns);
 void damping_lost(struct damping *damping, rpn_t page, uint64_t now);
 /* When an order to give the page up may be obeyed; 0: now. */

@@ -17,7 +17,6 @@
 #define NOT_UP_TO_DATE     "page tables that this node has changed cannot be brought up to date on the others; see the line above"
 #define RELEASE_TIMEOUT_NS (10 * NS_PER_SEC)
 #define RELEASE_SLICE_NS   (100 * NS_PER_MS)
-#define LOOK_EVERY_NS      (100 * NS_PER_MS)
 
 static uint64_t bit(node_t n)
 {
@@ -394,7 +393,7 @@ bool replica_request(struct shard *shard, node_t from, rpn_t page, bool write, b
 		e = lend_first(shard, page);
 	if (!e)
 		return false;
-	/* Who has it asks only when it has given it back: that message is on its way. */
+	/* Who has it does not ask; a broken peer that does waits with those who ask during a recall. */
 	if (e->state == REPLICA_RECALLING || e->borrowers & bit(from)) {
 		*(write ? &e->wait_write : &e->wait_read) |= bit(from);
 		return true;
@@ -438,20 +437,17 @@ static int on_give_back(struct shard *shard, node_t from, const struct wire_hdr 
 static int on_lend(struct shard *shard, const struct wire_hdr *hdr, const uint8_t *payload)
 {
 	struct replicas *r = &shard->replicas;
-	bool recalled;
 
 	if (!payload || atomic_load_explicit(&r->n, memory_order_relaxed) == REPLICAS_MAX)
 		return -EPROTO;
 	/* All under the lock: once the page is there a vCPU may write it and then ask for a release. */
 	pthread_mutex_lock(&r->lock);
 	struct replica *e = add_locked(r, hdr->arg, REPLICA_BORROWED, hdr->seq, payload);
-	int rc = shard_borrow(shard, hdr->arg, hdr->seq, payload, &recalled);
+	int rc = shard_borrow(shard, hdr->arg, payload);
 	if (rc)
 		drop_locked(r, e);
 	pthread_mutex_unlock(&r->lock);
-	if (rc)
-		return rc;
-	return recalled ? give_back(shard, e) : 0;
+	return rc;
 }
 
 int replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
@@ -467,10 +463,7 @@ int replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr
 		return on_lend(shard, hdr, payload);
 	case WIRE_RECALL:
 		e = find_gen(r, hdr->arg, REPLICA_BORROWED, hdr->seq);
-		if (e)
-			return give_back(shard, e);
-		shard_recall_early(shard, hdr->arg, hdr->seq); /* or it crossed with our own GIVE_BACK */
-		return 0;
+		return e ? give_back(shard, e) : 0; /* it crossed with our own GIVE_BACK */
 	case WIRE_GIVE_BACK:
 		return on_give_back(shard, from, hdr, payload);
 	case WIRE_RELEASED:
@@ -491,7 +484,7 @@ int replica_look(struct shard *shard, uint64_t now)
 
 	if (!atomic_load_explicit(&r->n, memory_order_relaxed) || now < r->next_look_ns)
 		return 0;
-	r->next_look_ns = now + LOOK_EVERY_NS;
+	r->next_look_ns = now + REPLICA_LOOK_NS;
 	return begin_release(shard);
 }
 
@@ -503,6 +496,11 @@ bool replica_borrows(const struct replicas *r, rpn_t page)
 		if (r->replica[i].page == page && r->replica[i].state >= REPLICA_BORROWED)
 			return true;
 	return false;
+}
+
+bool replica_any(const struct replicas *r)
+{
+	return atomic_load_explicit(&r->n, memory_order_relaxed) != 0;
 }
 
 bool replica_overdue(const struct replicas *r, uint64_t now, uint64_t ns)

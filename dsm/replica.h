@@ -16,7 +16,7 @@
  *        | page again                               v
  *        +----RELEASED to those who wrote------>  none
  *
- * R1 Release: no message by which another node could learn of what this node has written later (DATA, ACK, a first LEND, an
+ * R1 Release: no message by which another node could learn of what this node has written later (DATA, ACK, GRANT, a first LEND, an
  *    interrupt, an access to a device) leaves while a write to a replica here is not known to all: it waits for the recall.
  *
  * R2 Only a table in a live tree of page tables, found from a CR3, that has settled is lent: no walk changes it.
@@ -35,10 +35,11 @@
 #include "base/types.h"
 #include "net/wire.h"
 
-#define REPLICAS_MAX     1024u /* a node has at once, its own and others' */
-#define REPLICAS_WAITING 1024u /* messages that may wait for a release */
-#define REPLICA_ROOTS    16u   /* CR3 values that are remembered */
-#define REPLICA_MIN_SEQ  16u   /* a page that has changed hands as often may be a table that goes round */
+#define REPLICAS_MAX     1024u             /* a node has at once, its own and others' */
+#define REPLICAS_WAITING 1024u             /* messages that may wait for a release */
+#define REPLICA_ROOTS    16u               /* CR3 values that are remembered */
+#define REPLICA_LOOK_NS  (100 * NS_PER_MS) /* a write is found within, also if nothing is sent */
+#define REPLICA_MIN_SEQ  16u               /* a page that has changed hands as often may be a table that goes round */
 
 enum replica_state {
 	REPLICA_LENT,
@@ -100,12 +101,15 @@ void replicas_root(struct replicas *replicas, uint64_t cr3, bool five_levels);
 bool replica_request(struct shard *shard, node_t from, rpn_t page, bool write, bool lendable);
 /* LEND, RECALL, GIVE_BACK, RELEASED. -EPROTO: it is not one that the peer may send now; other: logged. */
 CHECKED int replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload);
-/* R1. True: the message was taken and goes out later. */
+/* R1. True: the message was taken and goes out later. While one waits all that follow are taken, as they must stay behind it (P3),
+ * but for the replicas' own messages, which end the waiting. */
 bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload);
 /* Called now and then: a write to a replica is known to all in a while, also if nothing else is sent. */
 CHECKED int replica_look(struct shard *shard, uint64_t now);
 /* wake_fd is readable. */
 CHECKED int replica_wake(struct shard *shard);
+/* Whether any page is lent or borrowed here. */
+bool replica_any(const struct replicas *replicas);
 /* The page is here as a replica of another home's. */
 bool replica_borrows(const struct replicas *replicas, rpn_t page);
 /* The oldest recall or return is older than `ns`. */

@@ -202,6 +202,8 @@ static void *shard_main(void *arg)
 		uint64_t sleep_ns = now - last_work < shard->dsm->config.poll_ns ? 0 : 250 * NS_PER_MS;
 
 		sleep_ns = MIN(sleep_ns, shard->evict.sleep_ns);
+		if (replica_any(&shard->replicas))
+			sleep_ns = MIN(sleep_ns, REPLICA_LOOK_NS);
 		if (due)
 			sleep_ns = MIN(sleep_ns, due > now ? due - now : 0);
 		struct timespec ts = {.tv_nsec = (long)sleep_ns};
@@ -213,8 +215,10 @@ static void *shard_main(void *arg)
 			stop |= ev[i].data.fd == shard->stop_fd;
 			faults |= ev[i].data.fd == view_fd(shard->dsm->view, shard->index);
 			messages |= ev[i].data.fd == net_fd(shard->lane);
-			if (ev[i].data.fd == shard->replicas.wake_fd && !shard->failed)
+			if (ev[i].data.fd == shard->replicas.wake_fd && !shard->failed) {
 				steps_settle(shard, replica_wake(shard));
+				net_flush(shard->lane); /* a vCPU sleeps until it is answered */
+			}
 		}
 		if (shard->failed) { /* only the order to stop matters now, and the descriptors stay readable */
 			usleep(10000);
@@ -224,6 +228,7 @@ static void *shard_main(void *arg)
 			last_work = clock_ns();
 		if (faults && shard_serve_faults(shard))
 			last_work = clock_ns();
+		now = clock_ns(); /* it slept meanwhile */
 		if (!shard->failed)
 			steps_settle(shard, replica_look(shard, now));
 		if (!shard->failed)
@@ -231,6 +236,7 @@ static void *shard_main(void *arg)
 		if (now >= shard->next_check_ns)
 			check_ages(shard, clock_ns()); /* not `now`: requests were made since */
 	}
+	net_flush(shard->lane); /* what this round queued is of this epoch */
 	return NULL;
 }
 

@@ -47,15 +47,10 @@ static inline bool dsm_with(const struct dsm *dsm, unsigned without)
 
 struct shard_pending {
 	struct proto_cache cache;
-	uint64_t since_ns;
-	uint32_t recall_gen; /* a RECALL that came before its LEND; 0: none */
+	uint64_t asked_ns; /* when the home was asked */
+	uint64_t since_ns; /* since when a thread waits, as far as we know */
 	bool write;
 	bool ahead; /* no thread waits for it, as far as we know */
-};
-
-struct shard_busy {
-	struct proto_dir dir;
-	uint64_t since_ns;
 };
 
 /* An order to give a page up that waits a moment (damping.h). */
@@ -84,7 +79,7 @@ struct shard {
 
 	struct pagetab pending_tab, busy_tab;
 	struct shard_pending *pending;
-	struct shard_busy *busy;
+	struct proto_dir *busy;
 	struct shard_self self[SHARD_LOOPBACK]; /* messages to this node itself, in order */
 	uint32_t self_first, self_count;
 	struct damping damping;
@@ -125,9 +120,8 @@ gpa_t shard_gpa(const struct shard *shard, rpn_t page);
 bool shard_readable(const struct shard *shard, gpa_t gpa, rpn_t *page);
 /* A request that waited for the end of a recall. */
 CHECKED int shard_request(struct shard *shard, node_t from, rpn_t page, bool write);
-/* Borrower: the page that was asked for came as a replica; whether its RECALL came before it. -EPROTO: it was not asked for. */
-CHECKED int shard_borrow(struct shard *shard, rpn_t page, uint32_t gen, const uint8_t *bytes, bool *recalled);
+/* Borrower: the page that was asked for came as a replica. -EPROTO: it was not asked for. */
+CHECKED int shard_borrow(struct shard *shard, rpn_t page, const uint8_t *bytes);
 void shard_returned(struct shard *shard, rpn_t page);
-void shard_recall_early(struct shard *shard, rpn_t page, uint32_t gen);
 
 #endif

@@ -194,8 +194,9 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			shard_fail(shard, "a page of guest RAM was lost with its node");
 			break;
 		case PROTO_ADOPT:
-			if (evict_may_adopt(&shard->evict))
-				rc = steps_cache(shard, &(struct proto_event){.type = PROTO_EV_FAULT_WRITE}, work);
+			if (evict_may_adopt(&shard->evict)) /* no thread waits for it */
+				rc = steps_cache(shard, &(struct proto_event){.type = PROTO_EV_FAULT_WRITE},
+						 &(struct work){.page = page, .ahead = true});
 			break;
 		}
 	}
@@ -225,13 +226,14 @@ __attribute__((noinline)) static void trace_fault_end(rpn_t page, bool write, ui
 	TRACE_FAULT_END(page, write, ns);
 }
 
-static void finished(struct shard *shard, rpn_t page, const struct shard_pending *p)
+/* `remote`: by the word of another node. */
+static void finished(struct shard *shard, rpn_t page, const struct shard_pending *p, bool remote)
 {
 	uint64_t now = clock_ns();
 	uint64_t ns = now - p->since_ns;
 	unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
 
-	damping_gained(&shard->damping, page, now, ns);
+	damping_gained(&shard->damping, page, now, remote ? now - p->asked_ns : 0);
 	if (p->ahead)
 		return;
 	trace_fault_end(page, p->write, ns);
@@ -251,7 +253,7 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 		cache = &shard->pending[slot].cache;
 	else
 		proto_cache_unpack(dsm->cache[work->page], &idle);
-	if (slot != PAGETAB_NONE && shard->pending[slot].ahead && ev->type != PROTO_EV_MSG) {
+	if (slot != PAGETAB_NONE && shard->pending[slot].ahead && ev->type != PROTO_EV_MSG && !work->ahead) {
 		shard->pending[slot].ahead = false;
 		shard->pending[slot].since_ns = clock_ns();
 		shard_count(&shard->stats.ahead_late, 1);
@@ -267,9 +269,11 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 			shard_fail(shard, "more page faults under way than this node has room for");
 			return -ENOBUFS;
 		}
+		uint64_t now = clock_ns();
 		shard->pending[slot] = (struct shard_pending){
 			.cache = idle,
-			.since_ns = clock_ns(),
+			.asked_ns = now,
+			.since_ns = now,
 			.write = ev->type == PROTO_EV_FAULT_WRITE,
 			.ahead = work->ahead,
 		};
@@ -278,7 +282,7 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 	if (proto_cache_idle(cache)) {
 		dsm->cache[work->page] = proto_cache_pack(cache);
 		if (slot != PAGETAB_NONE) {
-			finished(shard, work->page, &shard->pending[slot]);
+			finished(shard, work->page, &shard->pending[slot], ev->msg.from != dsm->config.self);
 			pagetab_remove(&shard->pending_tab, work->page);
 		} else if ((ev->type == PROTO_EV_FAULT_READ || ev->type == PROTO_EV_FAULT_WRITE) && !work->ahead) {
 			trace_fault_end(work->page, ev->type == PROTO_EV_FAULT_WRITE, 0);
@@ -352,17 +356,26 @@ static bool better_owned(struct shard *shard, rpn_t page, const struct proto_msg
 		migrates = msg->type == PROTO_DONE
 				   ? history_migrates(*history)
 				   : history_request(history, msg->from, msg->type == PROTO_REQ_WRITE, dir->copyset, dir->seq);
-	if (msg->type != PROTO_REQ_READ)
+	if (migrates || msg->type != PROTO_REQ_READ)
 		return migrates;
-	if (migrates && dir->mode == PROTO_EXCL) {
-		TRACE_MIGRATION(page, __builtin_ctzll(dir->copyset), msg->from);
+	/* Never shared, never written, ours: whoever reads it first will write it, and gets it for good. */
+	return !dir->busy && dir->seq == 0 && view_is_hole(dsm->view, page);
+}
+
+/* Counts what went for good to one of those who only wanted to read. */
+static void count_migration(struct shard *shard, rpn_t page, uint64_t readers, const struct proto_actions *actions)
+{
+	const struct dsm *dsm = shard->dsm;
+
+	for (uint32_t i = 0; i < actions->n; i++) {
+		const struct proto_action *a = &actions->action[i];
+
+		if (a->type != PROTO_SEND || a->msg.type != PROTO_FWD_WRITE || !(readers >> a->msg.requester & 1) ||
+		    !history_migrates(dsm->history[page - dsm->node_first[dsm->config.self]]))
+			continue;
+		TRACE_MIGRATION(page, __builtin_ctzll(a->to), a->msg.requester);
 		shard_count(&shard->stats.migrated, 1);
 	}
-	/* Never shared, all zero, ours: whoever reads it first will write it, and gets it for good. */
-	bool zero = false;
-	if (!migrates && !dir->busy && dir->seq == 0 && view_load(dsm->view, page, shard->loaded, &zero))
-		return false; /* logged; it is a hint */
-	return migrates || zero;
 }
 
 int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
@@ -383,7 +396,7 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 	struct proto_dir_packed *packed = packed_of(dsm, work->page);
 	uint32_t slot = pagetab_find(&shard->busy_tab, work->page);
 	if (slot != PAGETAB_NONE)
-		dir = &shard->busy[slot].dir;
+		dir = &shard->busy[slot];
 	else
 		proto_dir_unpack(*packed, &ctx, &idle);
 	bool request = ev->msg.type == PROTO_REQ_READ || ev->msg.type == PROTO_REQ_WRITE;
@@ -397,14 +410,16 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && ev->msg.type == PROTO_DONE && ev->msg.requester == dsm->config.self &&
 	    dir->seq >= REPLICA_MIN_SEQ)
 		proto_dir_take_waiters(dir, &wait_read, &wait_write);
+	uint64_t readers = dir->wait_read | (ev->msg.type == PROTO_REQ_READ ? (uint64_t)1 << ev->msg.from : 0);
 	enum proto_verdict verdict = proto_dir_step(dir, &ctx, ev, &actions);
+	count_migration(shard, work->page, readers, &actions);
 	if (slot == PAGETAB_NONE && !proto_dir_idle(dir)) {
 		slot = pagetab_add(&shard->busy_tab, work->page);
 		if (slot == PAGETAB_NONE) {
 			shard_fail(shard, "more pages of this home in motion than this node has room for");
 			return -ENOBUFS;
 		}
-		shard->busy[slot] = (struct shard_busy){.dir = idle, .since_ns = clock_ns()};
+		shard->busy[slot] = idle;
 	}
 	rc = execute(shard, &actions, work);
 	if (proto_dir_idle(dir)) {
@@ -415,8 +430,6 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		__atomic_store_n(&packed->word, now.word, __ATOMIC_RELAXED); /* read by dsm_stats, too */
 		if (slot != PAGETAB_NONE)
 			pagetab_remove(&shard->busy_tab, work->page);
-	} else if (!rc && slot != PAGETAB_NONE && ev->msg.type == PROTO_DONE) {
-		shard->busy[slot].since_ns = clock_ns();
 	}
 	if (!rc)
 		rc = verdict_of(shard, &ev->msg, verdict, work->page);
@@ -473,15 +486,14 @@ int shard_request(struct shard *shard, node_t from, rpn_t page, bool write)
 	return steps_dir(shard, &ev, &work);
 }
 
-int shard_borrow(struct shard *shard, rpn_t page, uint32_t gen, const uint8_t *bytes, bool *recalled)
+int shard_borrow(struct shard *shard, rpn_t page, const uint8_t *bytes)
 {
 	uint32_t slot = pagetab_find(&shard->pending_tab, page);
 
 	if (slot == PAGETAB_NONE || !proto_cache_borrow(&shard->pending[slot].cache))
 		return -EPROTO;
-	*recalled = shard->pending[slot].recall_gen == gen;
 	shard->dsm->cache[page] = proto_cache_pack(&shard->pending[slot].cache);
-	finished(shard, page, &shard->pending[slot]);
+	finished(shard, page, &shard->pending[slot], true);
 	pagetab_remove(&shard->pending_tab, page);
 	evict_lent(shard);
 	shard_count(&shard->stats.pages_in, 1);
@@ -494,14 +506,6 @@ void shard_returned(struct shard *shard, rpn_t page)
 
 	damping_lost(&shard->damping, page, clock_ns());
 	shard->dsm->cache[page] = proto_cache_pack(&cache);
-}
-
-void shard_recall_early(struct shard *shard, rpn_t page, uint32_t gen)
-{
-	uint32_t slot = pagetab_find(&shard->pending_tab, page);
-
-	if (slot != PAGETAB_NONE)
-		shard->pending[slot].recall_gen = gen;
 }
 
 /* Messages of this node to itself come before anything else. */
@@ -532,14 +536,22 @@ static void obey(struct shard *shard, rpn_t page, const struct proto_msg *msg)
 	steps_settle(shard, steps_cache(shard, &ev, &work));
 }
 
+/* Whether the message takes something from this node: of a copy another copy may be made at any time. */
+static bool gives_up(const struct shard *shard, rpn_t page, const struct proto_msg *msg)
+{
+	uint32_t slot = pagetab_find(&shard->pending_tab, page);
+	uint8_t right = slot == PAGETAB_NONE ? shard->dsm->cache[page] & 3 : shard->pending[slot].cache.right;
+
+	return (msg->type == PROTO_FWD_READ && right != PROTO_READ) || msg->type == PROTO_FWD_WRITE ||
+	       msg->type == PROTO_FWD_GRANT || msg->type == PROTO_INV;
+}
+
 /* Takes a message that asks this node to give a page up; true if it waits in `held` now. */
 bool steps_hold(struct shard *shard, rpn_t page, const struct proto_msg *msg)
 {
-	bool gives_up = msg->type == PROTO_FWD_READ || msg->type == PROTO_FWD_WRITE || msg->type == PROTO_FWD_GRANT ||
-			msg->type == PROTO_INV;
 	uint64_t due = 0;
 
-	if (gives_up && dsm_with(shard->dsm, DSM_WITHOUT(DAMPING)) && shard->held_count < SHARD_HELD)
+	if (dsm_with(shard->dsm, DSM_WITHOUT(DAMPING)) && shard->held_count < SHARD_HELD && gives_up(shard, page, msg))
 		due = damping_until(&shard->damping, page, clock_ns());
 	if (!due)
 		return false;

@@ -166,7 +166,7 @@ static inline struct numbers newest(const struct rig *rig, bool writing)
 		const struct shard *home = shard_at(rig, home_of(rig, p));
 		uint32_t slot = pagetab_find(&home->busy_tab, rig->page[p]);
 
-		numbers.seq[p] = slot == PAGETAB_NONE ? packed_dir(rig, p)->word >> 2 : home->busy[slot].dir.seq;
+		numbers.seq[p] = slot == PAGETAB_NONE ? packed_dir(rig, p)->word >> 2 : home->busy[slot].seq;
 	}
 	numbers.gen = shard_at(rig, 0)->replicas.gen;
 	return numbers;
@@ -238,7 +238,6 @@ static inline void code_pending(struct codec *codec, const struct rig *rig, node
 	CODE(codec, p->cache.started);
 	if (p->cache.started)
 		code_back(codec, &p->cache.seq, numbers->seq[page]);
-	code_gen(codec, &p->recall_gen, numbers);
 }
 
 static inline void code_view(struct codec *codec, const struct rig *rig, node_t n, unsigned page)
@@ -265,7 +264,7 @@ static inline void code_dir(struct codec *codec, const struct rig *rig, unsigned
 	struct proto_dir dir = {0};
 
 	if (slot != PAGETAB_NONE)
-		dir = home->busy[slot].dir;
+		dir = home->busy[slot];
 	else if (codec->writing)
 		proto_dir_unpack(*packed_dir(rig, page), &ctx, &dir);
 	CODE(codec, dir.copyset);
@@ -283,7 +282,7 @@ static inline void code_dir(struct codec *codec, const struct rig *rig, unsigned
 		return;
 	dir.seq = SEQ_BASE;
 	if (dir.busy)
-		home->busy[pagetab_add(&home->busy_tab, rig->page[page])].dir = dir;
+		home->busy[pagetab_add(&home->busy_tab, rig->page[page])] = dir;
 	else
 		*packed_dir(rig, page) = proto_dir_pack(&dir);
 }
