@@ -72,12 +72,17 @@ static void evicted(struct shard *shard, rpn_t page, const struct proto_event *e
 	TRACE_EVICTION(page, home);
 }
 
+static void set_taken(struct shard *shard, uint64_t frames)
+{
+	shard->evict.taken = frames;
+	__atomic_store_n(&shard->stats.frames, frames, __ATOMIC_RELAXED);
+}
+
 void evict_changed(struct shard *shard, rpn_t page, bool held, const struct proto_event *ev)
 {
 	struct evict *e = &shard->evict;
 
-	e->taken += held ? 1 : -UINT64_C(1);
-	__atomic_store_n(&shard->stats.frames, e->taken, __ATOMIC_RELAXED);
+	set_taken(shard, held ? e->taken + 1 : e->taken - 1);
 	if (held || !e->mark || !e->mark[page])
 		return;
 	if (e->mark[page] == e->round && e->offered) {
@@ -90,7 +95,7 @@ void evict_changed(struct shard *shard, rpn_t page, bool held, const struct prot
 
 void evict_lent(struct shard *shard)
 {
-	shard->evict.taken--;
+	set_taken(shard, shard->evict.taken - 1);
 }
 
 bool evict_has_room(const struct evict *e)
@@ -181,7 +186,7 @@ static int pass_block(struct shard *shard, uint64_t *want)
 	for (; *want && !rc && e->hand < end; e->hand++) {
 		rpn_t page = e->hand;
 
-		if (!shard->dsm->cache[page] || !is_candidate(shard, page))
+		if (!is_candidate(shard, page))
 			continue;
 		if (!known)
 			rc = view_used(view, end - BLOCK_PAGES, used);
@@ -236,7 +241,8 @@ int evict_look(struct shard *shard, uint64_t now)
 		return 0;
 	if (now >= e->trim_ns) {
 		e->trim_ns = now + TRIM_EVERY_NS;
-		view_trim(shard->dsm->view);
+		if (shard->index == 0) /* of the whole node */
+			view_trim(shard->dsm->view);
 	}
 	serve_waiting(shard);
 	if (e->taken <= e->high)

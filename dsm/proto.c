@@ -222,8 +222,8 @@ static enum proto_right dir_kind(const struct proto_dir *dir, const struct proto
 
 /*
  * Rows H1..H7. A node asks for what it has not: one that asks for more than that, or twice, is broken. The copyset is already
- * that of the running transaction, so the test is right while busy too. In particular a requester's next REQ may overtake its
- * DONE, but only as REQ_WRITE after a READ.
+ * that of the running transaction, so the test is right while busy too. A requester's next REQ may come before
+ * a DONE that is another's to send (the home's own cache, other readers'), and a sharer's REQ_WRITE may have crossed with a DROP.
  */
 static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_event *ev,
 				      struct proto_actions *out)
@@ -559,7 +559,7 @@ static enum proto_verdict cache_receive(struct proto_cache *cache, const struct 
 			return PROTO_PEER_FAULT;
 		break;
 	default:
-		/* A READ may be granted as WRITE (untouched page), then without ACKs. */
+		/* A READ may be granted as WRITE (the hint, H2), then without ACKs. */
 		if (cache->right != PROTO_NONE || msg->right < cache->pending || (cache->pending == PROTO_READ && msg->acks))
 			return PROTO_PEER_FAULT;
 	}

@@ -26,7 +26,6 @@ enum proto_right { PROTO_NONE, PROTO_READ, PROTO_WRITE };
 /* EXCL: one owner, the single bit of the copyset. SHARED: the copyset holds read-only copies. */
 enum proto_mode { PROTO_EXCL, PROTO_SHARED };
 
-/* The wire carries these numbers: append only. */
 enum proto_msg_type {
 	PROTO_REQ_READ = 1, /* requester -> home */
 	PROTO_REQ_WRITE,    /* requester -> home */

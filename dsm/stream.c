@@ -78,7 +78,6 @@ struct stream_ahead stream_fault(struct streams *s, rpn_t page, bool write)
 		s->limit = MIN(limit_of(s) * 2, STREAM_WINDOW);
 		t->window = MIN(t->window * 2, limit_of(s));
 	} else if (t) {
-		t->run++;
 		t->window = MIN(STREAM_FIRST, limit_of(s));
 	} else if (is_inside(s, page, write)) {
 		return out;
@@ -89,7 +88,6 @@ struct stream_ahead stream_fault(struct streams *s, rpn_t page, bool write)
 			return out;
 		}
 		t->stride = (int64_t)(page - t->last);
-		t->run = 1;
 		/* Neighbours are enough, unless windows have been wasted of late. */
 		if (t->stride * t->stride == 1 && limit_of(s) >= STREAM_FIRST)
 			t->window = STREAM_FIRST;

@@ -27,7 +27,6 @@
 struct stream {
 	rpn_t last;     /* the last fault */
 	int64_t stride; /* pages between faults; 0: one fault seen */
-	uint32_t run;   /* faults at that distance */
 	uint32_t window;
 	uint64_t used; /* when, in faults of this node */
 	bool write;

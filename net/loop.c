@@ -29,10 +29,11 @@ struct endpoint {
 	struct loop_net *net;
 	int timer;
 	bool closed;
-	uint64_t gone;                /* bit n: no connection to node n any more */
-	uint64_t untold;              /* bit n: gone, but sink->lost was not called yet */
-	struct message *inbox;        /* ascending by due_ns */
-	uint64_t last_due[NODES_MAX]; /* fifo: of the messages of each peer */
+	uint64_t gone;                    /* bit n: no connection to node n any more */
+	uint64_t untold;                  /* bit n: gone, but sink->lost was not called yet */
+	struct message *inbox;            /* ascending by due_ns */
+	struct message *kept, **kept_end; /* by net_queue; the polling thread's */
+	uint64_t last_due[NODES_MAX];     /* fifo: of the messages of each peer */
 };
 
 struct loop_net {
@@ -130,11 +131,8 @@ static void close_locked(struct loop_net *net, node_t node, unsigned lane)
 	}
 }
 
-static int loop_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+static struct message *make_message(const struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
 {
-	struct endpoint *e = endpoint_of(lane);
-	struct loop_net *net = e->net;
-	struct endpoint *dest = endpoint_at(net, to, lane->lane);
 	struct message *m = malloc(sizeof(*m) + WIRE_HDR_BYTES + hdr->len);
 
 	if (!m)
@@ -146,9 +144,17 @@ static int loop_send(struct net_lane *lane, node_t to, const struct wire_hdr *hd
 	wire_hdr_encode(hdr, m->bytes);
 	if (hdr->len)
 		memcpy(m->bytes + WIRE_HDR_BYTES, payload, hdr->len);
+	return m;
+}
+
+/* Takes m over. */
+static int dispatch(struct endpoint *e, struct message *m)
+{
+	struct loop_net *net = e->net;
+	struct endpoint *dest = endpoint_at(net, m->to, e->lane.lane);
 
 	pthread_mutex_lock(&net->mutex);
-	if (e->closed || e->gone >> to & 1) {
+	if (e->closed || e->gone >> m->to & 1) {
 		pthread_mutex_unlock(&net->mutex);
 		free(m);
 		return -ENOTCONN;
@@ -169,6 +175,40 @@ static int loop_send(struct net_lane *lane, node_t to, const struct wire_hdr *hd
 		insert_locked(dest, m);
 	}
 	pthread_mutex_unlock(&net->mutex);
+	return 0;
+}
+
+/* Messages of net_queue stay with the sender until net_flush, so that a flush that is missing shows. */
+static void loop_flush(struct net_lane *lane)
+{
+	struct endpoint *e = endpoint_of(lane);
+
+	while (e->kept) {
+		struct message *m = e->kept;
+
+		e->kept = m->next;
+		m->next = NULL;
+		if (dispatch(e, m))
+			continue; /* the loss is told by poll */
+	}
+	e->kept_end = &e->kept;
+}
+
+static int loop_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	struct endpoint *e = endpoint_of(lane);
+
+	if (e->kept) /* then this is the polling thread */
+		loop_flush(lane);
+	return dispatch(e, make_message(lane, to, hdr, payload));
+}
+
+static int loop_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	struct endpoint *e = endpoint_of(lane);
+
+	*e->kept_end = make_message(lane, to, hdr, payload);
+	e->kept_end = &(*e->kept_end)->next;
 	return 0;
 }
 
@@ -250,6 +290,8 @@ static void loop_close(struct net_lane *lane)
 static const struct net_ops loop_ops = {
 	.name = "loop",
 	.send = loop_send,
+	.queue = loop_queue,
+	.flush = loop_flush,
 	.poll = loop_poll,
 	.fd = loop_fd,
 	.free = loop_close,
@@ -277,6 +319,7 @@ int loop_new(node_t nodes, unsigned lanes, const struct loop_options *options, s
 
 			e->lane = (struct net_lane){.ops = &loop_ops, .self = i, .nodes = nodes, .lane = j};
 			e->net = net;
+			e->kept_end = &e->kept;
 			e->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 			if (e->timer < 0)
 				err = -errno;
@@ -305,6 +348,7 @@ void loop_free(struct loop_net *net)
 		return;
 	for (size_t i = 0; i < (size_t)net->nodes * net->lanes; i++) {
 		free_list(net->at[i].inbox);
+		free_list(net->at[i].kept);
 		if (net->at[i].timer >= 0)
 			close(net->at[i].timer);
 	}

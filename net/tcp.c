@@ -212,7 +212,8 @@ static void tcp_flush(struct net_lane *lane)
 	for (; t->kept; t->kept &= t->kept - 1) {
 		struct peer *p = &t->peer[__builtin_ctzll(t->kept)];
 
-		if (p->fd >= 0 && !is_broken(p))
+		/* A socket that is full says by EPOLLOUT when it is not. */
+		if (p->fd >= 0 && !is_broken(p) && !atomic_load_explicit(&p->queued, memory_order_relaxed))
 			flush(t, p);
 	}
 }
@@ -238,7 +239,7 @@ static int tcp_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hd
 	if (!fits)
 		return tcp_send(lane, to, hdr, payload); /* which says why not */
 	t->kept |= (uint64_t)1 << to;
-	if (many)
+	if (many && !atomic_load_explicit(&p->queued, memory_order_relaxed))
 		flush(t, p);
 	return is_broken(p) ? -ENOTCONN : 0;
 }

@@ -6,7 +6,6 @@
 
 #define ANY    UINT64_MAX
 #define LEN(t) (uint32_t)sizeof(struct t)
-#define ANSWER (WIRE_F_ZERO | WIRE_F_WRITE | WIRE_F_STALE)
 
 /* The single list of what may be sent where. */
 static const struct rule {
@@ -17,14 +16,14 @@ static const struct rule {
 	enum wire_lane lane;
 } rules[] = {
 	[WIRE_REQ_READ] = {"REQ_READ", 0, 0, ANY, 0, WIRE_LANE_DSM},
-	[WIRE_REQ_WRITE] = {"REQ_WRITE", 0, 0, ANY, WIRE_F_COPY, WIRE_LANE_DSM},
+	[WIRE_REQ_WRITE] = {"REQ_WRITE", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_FWD_READ] = {"FWD_READ", 0, 0, ANY, 0, WIRE_LANE_DSM},
-	[WIRE_FWD_WRITE] = {"FWD_WRITE", 0, 0, ANY, WIRE_F_COPY, WIRE_LANE_DSM},
+	[WIRE_FWD_WRITE] = {"FWD_WRITE", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_INV] = {"INV", 0, 0, ANY, 0, WIRE_LANE_DSM},
-	[WIRE_ACK] = {"ACK", 0, 0, ANY, ANSWER, WIRE_LANE_DSM},
-	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, ANSWER, WIRE_LANE_DSM}, /* and see hdr_check */
-	[WIRE_GRANT] = {"GRANT", 0, 0, ANY, ANSWER, WIRE_LANE_DSM},
-	[WIRE_DONE] = {"DONE", 0, 0, ANY, ANSWER, WIRE_LANE_DSM},
+	[WIRE_ACK] = {"ACK", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, WIRE_F_ZERO | WIRE_F_WRITE, WIRE_LANE_DSM}, /* and see hdr_check */
+	[WIRE_GRANT] = {"GRANT", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_DONE] = {"DONE", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_LEND] = {"LEND", PAGE_BYTES, PAGE_BYTES, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_RECALL] = {"RECALL", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_GIVE_BACK] = {"GIVE_BACK", 0, PAGE_BYTES, ANY, 0, WIRE_LANE_DSM}, /* and see hdr_check */
@@ -77,8 +76,8 @@ int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)
 		return -EPROTOTYPE;
 	if (hdr->len < rule->min_len || hdr->len > rule->max_len)
 		return -EMSGSIZE;
-	/* A page is sent whole or, if it is zero or stale, not at all. */
-	if (hdr->type == WIRE_DATA && hdr->len != (hdr->flags & (WIRE_F_ZERO | WIRE_F_STALE) ? 0 : PAGE_BYTES))
+	/* A page is sent whole or, if it is zero, not at all. */
+	if (hdr->type == WIRE_DATA && hdr->len != (hdr->flags & WIRE_F_ZERO ? 0 : PAGE_BYTES))
 		return -EMSGSIZE;
 	if (hdr->type == WIRE_GIVE_BACK && hdr->len != 0 && hdr->len != PAGE_BYTES)
 		return -EMSGSIZE;

@@ -30,7 +30,7 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION          4 /* raised by any change to this file that an older node would misread */
+#define WIRE_VERSION          5 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES        24
 #define WIRE_PAYLOAD_MAX      65536u /* of a control message */
 #define WIRE_DSM_PAYLOAD_MAX  4096u  /* of a message on a dsm lane: a page */
@@ -95,10 +95,8 @@ enum wire_type {
 };
 
 /* Flags; each type allows its own (the table). */
-#define WIRE_F_ZERO  0x01 /* DATA: the page is all zero and not sent; ACK, DONE: the same is known of the page */
-#define WIRE_F_WRITE 0x02 /* DATA, GRANT: the right to write comes with it; ACK, DONE: the sender had it / has it */
-#define WIRE_F_STALE 0x04 /* DATA, GRANT, ACK, DONE: the answer to a stale request: answered, not obeyed (D7) */
-#define WIRE_F_COPY  0x08 /* REQ_WRITE, FWD_WRITE: the requester holds a read-only copy (upgrade) */
+#define WIRE_F_ZERO  0x01 /* DATA: the page is all zero and not sent */
+#define WIRE_F_WRITE 0x02 /* DATA: the right to write comes with it */
 
 enum wire_lane {
 	WIRE_LANE_CONTROL,

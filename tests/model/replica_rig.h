@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The nodes of the walk over replicas: what surrounds dsm is replaced, so that the walk decides what happens. The clock stands
- * still
- * (-Wl,--wrap=clock_gettime), a fault and a message are there when the walk says so, what is sent goes to rig->flight. With
- * tests/sim/view.c, whose callbacks are here. For model_replica.c alone, which includes it once: it defines functions.
+ * The nodes of the walk over replicas: what surrounds dsm is replaced, so that the walk decides what happens. The clock
+ * stands still (-Wl,--wrap=clock_gettime), a fault and a message are there when the walk says so, what is sent goes to rig->flight.
+ * With tests/sim/view.c, whose callbacks are here. For model_replica.c alone, which includes it once: it defines functions.
  */
 #ifndef TESTS_MODEL_REPLICA_RIG_H
 #define TESTS_MODEL_REPLICA_RIG_H

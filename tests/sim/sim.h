@@ -7,7 +7,7 @@
  * processor's time a message) and clock_gettime (the linker's --wrap), so that nothing in dsm knows. vCPUs are programs of
  * accesses (pattern.c) which sleep in a fault as threads do.
  *
- *      vCPU --access--> view --fault--> shard_serve_...() --net_send--> LAND at the other's port --> ARRIVE --> shard_serve_...()
+ *      vCPU --access--> view --fault--> shard_serve_...() --net_queue-> LAND at the other's port --> ARRIVE --> shard_serve_...()
  *                         ^--install, unprotect, wake--'
  *
  * What a shard does for one fault or message happens at the moment when it begins; its time is what it spends on it, and so is when

@@ -127,11 +127,11 @@ START_TEST(page_is_whole_or_announced_as_zero_or_stale)
 		{WIRE_F_WRITE, 4096, 0},
 		{WIRE_F_ZERO, 0, 0},
 		{WIRE_F_ZERO | WIRE_F_WRITE, 0, 0},
-		{WIRE_F_STALE, 0, 0},
 		{0, 0, -EMSGSIZE},
 		{WIRE_F_WRITE, 0, -EMSGSIZE},
 		{WIRE_F_ZERO, 4096, -EMSGSIZE},
-		{WIRE_F_STALE, 4096, -EMSGSIZE},
+		{4, 4096, -EBADMSG},
+		{4, 0, -EMSGSIZE},
 		{0, 4095, -EMSGSIZE},
 		{0, 4097, -EMSGSIZE},
 		{0, UINT32_MAX, -EMSGSIZE},
@@ -150,10 +150,10 @@ START_TEST(header_with_a_flag_of_another_type_is_refused)
 	struct wire_hdr hdr = header(WIRE_REQ_READ, WIRE_F_ZERO, 0), out;
 
 	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
-	hdr = header(WIRE_GRANT, 0x80, 0);
+	hdr = header(WIRE_GRANT, WIRE_F_WRITE, 0);
 	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
-	hdr = header(WIRE_REQ_WRITE, WIRE_F_COPY, 0);
-	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), 0);
+	hdr = header(WIRE_DONE, WIRE_F_ZERO, 0);
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
 }
 END_TEST
 
