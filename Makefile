@@ -15,7 +15,9 @@ VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)
 ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DPANGEA_VERSION='"$(VERSION)"' -iquote . -iquote vmm -iquote $(B)/gen $(WARN) $(CFLAGS) $(SAN_$(SANITIZER)) -pthread
 LDLIBS := -pthread -ljansson -lgnutls -lm
 # RDMA where librdmacm can be built with; net/rdma_none.c says so otherwise. `make RDMA=` leaves it out.
-RDMA ?= $(shell pkg-config --exists librdmacm libibverbs 2>/dev/null && echo yes)
+ifeq ($(origin RDMA),undefined)
+RDMA := $(shell pkg-config --exists librdmacm libibverbs 2>/dev/null && echo yes)
+endif
 RDMA_SRC := net/rdma.c net/rdma_send.c net/rdma_conn.c net/rdma_cm.c net/rdma_probe.c
 LDLIBS += $(if $(RDMA),-lrdmacm -libverbs)
 
@@ -123,7 +125,7 @@ test: install-deps
 	tests/run-all
 # A part of `make test`: machines of several nodes in the lab.
 test-cluster: install-deps
-	tests/run-all build two three running hosts rdma rdma-hosts
+	tests/run-all build two three running hosts clocks rdma rdma-hosts
 bench: install-deps
 	$(MAKE) all
 	tests/bench/run $(ROWS)
