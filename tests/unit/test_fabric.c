@@ -193,12 +193,12 @@ START_TEST(rdma_only_and_a_peer_without_a_device_is_refused)
 END_TEST
 
 /* Whatever the peer does instead of an offer: an error that names it, and the sockets are still to be closed by the caller. */
-static void spoilt(node_t self, void (*spoil)(int fd), const char *text)
+static void spoilt(node_t self, void (*spoil)(int fd), uint64_t within_ns, const char *text)
 {
 	int fd;
 	struct node *n = against(self, TRANSPORT_AUTO, &fd);
 
-	n->within_ns = 300 * NS_PER_MS;
+	n->within_ns = within_ns;
 	begin(n);
 	spoil(fd);
 	end(n);
@@ -248,12 +248,12 @@ static void decline(int fd)
 START_TEST(a_peer_that_does_not_play_is_an_error)
 {
 	for (node_t self = 0; self < 2; self++) {
-		spoilt(self, nothing, "did not answer in time");
-		spoilt(self, hang_up, self ? "node 0: " : "node 1: ");
-		spoilt(self, another_message, "it sent MESH_READY where RDMA_OFFER was due");
-		spoilt(self, wrong_length, "a length that its type cannot have");
-		spoilt(self, nonsense, "a field out of its range");
-		spoilt(self, decline, "this host is being shut down");
+		spoilt(self, nothing, 300 * NS_PER_MS, "did not answer in time");
+		spoilt(self, hang_up, SOON_NS, self ? "node 0: " : "node 1: ");
+		spoilt(self, another_message, SOON_NS, "it sent MESH_READY where RDMA_OFFER was due");
+		spoilt(self, wrong_length, SOON_NS, "a length that its type cannot have");
+		spoilt(self, nonsense, SOON_NS, "a field out of its range");
+		spoilt(self, decline, SOON_NS, "this host is being shut down");
 	}
 }
 END_TEST
