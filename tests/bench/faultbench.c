@@ -5,9 +5,13 @@
  *      faultbench host|cpl3 PAGES SECONDS [CPU0 CPU1]           cpl3: GUEST (build/guests/cpl3-pvh) in $CPL3_GUEST
  *
  * Two nodes in two processes, dsm and TCP lane as they ship: node 0 faults, node 1 is home and owner of the pages. CPU0 and CPU1
- * are where the processes stay. host   a thread of node 0 touches the guest view cpl3   a vCPU of node 0 in guest user mode does
- * (tests/guests/cpl3.c), in KVM The measured part of a fault is one request to node 1 and one reply with the page. Before each kind
- * node 1 writes all the pages again, and node 0 touches the first page of each 2 MiB block, so that the block is split already.
+ * are where the processes stay. Who faults:
+ *
+ *      host   a thread of node 0 touches the guest view
+ *      cpl3   a vCPU of node 0 in guest user mode does (tests/guests/cpl3.c), in KVM
+ *
+ * The measured part of a fault is one request to node 1 and one reply with the page. Before each kind node 1 writes all the pages
+ * again, and node 0 touches the first page of each 2 MiB block, so that the block is split already.
  *
  * Prints `faultbench fault-read p50=.. p99=.. n=..` and the same for fault-write, in ns. What was read is checked (host).
  * Exit: 0; 1 something failed, in one line on stderr; 2 usage; 77 KVM is not there. Ended by SIGALRM after SECONDS.

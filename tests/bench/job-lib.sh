@@ -79,7 +79,6 @@ total() {
 }
 us() { awk -v ns="$1" -v by="${2:-1}" 'BEGIN { if (ns == "-" || ns == "") print "-"; else printf "%.1f\n", ns * by / 1000 }'; }
 
-
 # rounds: the job's own `round N`, as often as asked for.
 rounds() {
 	n=1

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * uffdlat: what a page fault through userfaultfd costs here without any network: a thread touches page after page, another, asleep
- * in poll, reads the fault and answers with UFFDIO_COPY. A part of the reference of the RDMA fault rows.
+ * in poll, reads the fault and answers with UFFDIO_COPY. A part of the reference of the fault rows, over TCP and RDMA.
  *
  *      uffdlat PAGES SECONDS
  *

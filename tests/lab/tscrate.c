@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tscrate.so: a lab host whose time stamp counter runs at another rate. Preloaded into its QEMU with TSCRATE_PPM=200 (or -35.5).
+ * tscrate: a lab host whose time stamp counter runs at another rate. Preloaded into its QEMU with TSCRATE_PPM=200 (or -35.5).
  *
  * QEMU's emulated CPUs show this machine's counter. Here rdtsc traps (prctl PR_SET_TSC, a flag that threads inherit) and the
  * handler gives what a faster or slower counter would show. So it is the whole host that has another rate: its kernel's clock, the

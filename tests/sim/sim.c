@@ -254,7 +254,7 @@ static void print_row(const struct runs *runs, const struct sim_options *o, cons
 	fflush(stdout);
 }
 
-/* The rows invalidate-N of the benchmark: a line `invalidate WRITER copies=N us=.. one=..`. */
+/* The rows invalidate-N of the benchmark: a line `NAME copies=N us=.. one=.. ratio=..`, NAME a pattern: who writes. */
 static void print_invalidate(const struct runs *runs, const char *name)
 {
 	struct sim_options o = runs->options;
