@@ -33,6 +33,7 @@
 #include "base/clock.h"
 #include "dsm/dsm.h"
 #include "net/tcp.h"
+#include "tests/bench/bench.h"
 #include "vmm/boot.h"
 #include "vmm/memmap.h"
 
@@ -172,18 +173,11 @@ static void prepare(struct bench *b, uint64_t tag)
 
 /* ---- a thread faults ---- */
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void report(const char *name, uint64_t *ns, uint64_t n)
 {
-	qsort(ns, n, sizeof(*ns), compare);
-	printf("faultbench %s p50=%llu p99=%llu n=%llu\n", name, (unsigned long long)ns[(n * 50 + 99) / 100 - 1],
-	       (unsigned long long)ns[(n * 99 + 99) / 100 - 1], (unsigned long long)n);
+	sort_ns(ns, n);
+	printf("faultbench %s p50=%llu p99=%llu n=%llu\n", name, (unsigned long long)percentile(ns, n, 50),
+	       (unsigned long long)percentile(ns, n, 99), (unsigned long long)n);
 }
 
 /* In a random order, which nothing can foresee; the first page of a block is not measured, as it is there already. */
@@ -361,18 +355,6 @@ static void with_guest(struct bench *b)
 	free(write.file);
 }
 
-static long number(const char *text, long max)
-{
-	char *end;
-	long v = strtol(text, &end, 10);
-
-	if (end == text || *end || v < 0 || v > max) {
-		fprintf(stderr, "faultbench: '%s' is not a number from 0 to %ld\n", text, max);
-		exit(2);
-	}
-	return v;
-}
-
 int main(int argc, char **argv)
 {
 	static struct bench b = {.sink = {.failed = on_failed, .lost = on_lost}};
@@ -382,14 +364,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: faultbench host|cpl3 PAGES SECONDS [CPU0 CPU1]\n");
 		return 2;
 	}
-	b.pages = (uint64_t)number(argv[2], (long)PAGES_MAX);
-	b.seconds = (uint64_t)number(argv[3], 3600);
+	b.pages = number("faultbench", argv[2], 2, PAGES_MAX);
+	b.seconds = number("faultbench", argv[3], 0, 3600);
 	for (int i = 0; argc == 6 && i < 2; i++)
-		cpu[i] = (int)number(argv[4 + i], CPU_SETSIZE - 1);
-	if (b.pages < 2) {
-		fprintf(stderr, "faultbench: at least 2 pages\n");
-		return 2;
-	}
+		cpu[i] = (int)number("faultbench", argv[4 + i], 0, CPU_SETSIZE - 1);
 	alarm((unsigned)b.seconds);
 	start(&b, cpu);
 	if (!strcmp(argv[1], "cpl3")) {

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "dsm/dsm.h"
 #include "net/loop.h"
+#include "tests/bench/bench.h"
 
 #define PAGES_MAX 511ul /* of node 0's block, whose last page is touched first, so that the block is split already */
 
@@ -96,31 +97,10 @@ static uint64_t measure(struct bench *b, rpn_t page, node_t copies)
 	return ns;
 }
 
-static int ascending(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static double median_us(uint64_t *ns, size_t n)
 {
-	qsort(ns, n, sizeof(*ns), ascending);
-	return (double)ns[n / 2] / NS_PER_US;
-}
-
-static unsigned long number(const char *text, unsigned long min, unsigned long max)
-{
-	char *end;
-	unsigned long v;
-
-	errno = 0;
-	v = strtoul(text, &end, 10);
-	if (errno || end == text || *end || *text == '-' || v < min || v > max) {
-		fprintf(stderr, "invalidate: '%s' is not a number from %lu to %lu\n", text, min, max);
-		exit(2);
-	}
-	return v;
+	sort_ns(ns, n);
+	return (double)percentile(ns, n, 50) / NS_PER_US;
 }
 
 int main(int argc, char **argv)
@@ -133,10 +113,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: invalidate COPIES PAGES DELAY_US SECONDS\n");
 		return 2;
 	}
-	node_t copies = (node_t)number(argv[1], 1, NODES_MAX - 2);
-	rpn_t pages = number(argv[2], 2, PAGES_MAX);
-	uint64_t delay_us = number(argv[3], 0, 1000000);
-	alarm((unsigned)number(argv[4], 1, 3600));
+	node_t copies = (node_t)number("invalidate", argv[1], 1, NODES_MAX - 2);
+	rpn_t pages = number("invalidate", argv[2], 2, PAGES_MAX);
+	uint64_t delay_us = number("invalidate", argv[3], 0, 1000000);
+	alarm((unsigned)number("invalidate", argv[4], 1, 3600));
 	b.nodes = copies + 2;
 	start(&b, delay_us * NS_PER_US);
 	*word(&b, 1, BLOCK_PAGES - 1) = 1;

@@ -26,8 +26,9 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "tests/bench/bench.h"
 
 #define BYTES_MAX  65536
 #define ROUNDS_MAX 1000000
@@ -41,14 +42,6 @@ static void fail(const char *what)
 {
 	fprintf(stderr, "reqreply: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void pin(int cpu)
@@ -102,21 +95,6 @@ static bool give(struct end *e, size_t bytes)
 	return true;
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* The p-th percentile of sorted values, nearest rank, as the guest's programs have it. */
-static uint64_t percentile(const uint64_t *v, size_t n, size_t p)
-{
-	size_t rank = (n * p + 99) / 100;
-
-	return v[rank ? rank - 1 : 0];
-}
-
 static void client(struct end *e, size_t request, size_t reply, size_t rounds, uint64_t seconds)
 {
 	uint64_t *ns = calloc(rounds, sizeof(*ns));
@@ -133,21 +111,9 @@ static void client(struct end *e, size_t request, size_t reply, size_t rounds, u
 		if (!warm)
 			ns[n++] = now_ns() - begin;
 	}
-	qsort(ns, n, sizeof(*ns), compare);
+	sort_ns(ns, n);
 	printf("reqreply p50=%" PRIu64 " p99=%" PRIu64 " n=%zu\n", percentile(ns, n, 50), percentile(ns, n, 99), n);
 	free(ns);
-}
-
-static long number(const char *text, long max)
-{
-	char *end;
-	long v = strtol(text, &end, 10);
-
-	if (end == text || *end || v < 0 || v > max) {
-		fprintf(stderr, "reqreply: '%s' is not a number from 0 to %ld\n", text, max);
-		exit(2);
-	}
-	return v;
 }
 
 static int listen_at(uint32_t address, uint16_t port, struct sockaddr_in *at)
@@ -187,23 +153,17 @@ static void ask(struct end *e, const struct sockaddr_in *at, size_t request, siz
 	close(fd);
 }
 
-static size_t positive(const char *text, long max)
+static size_t positive(const char *text, unsigned long max)
 {
-	size_t v = (size_t)number(text, max);
-
-	if (!v) {
-		fprintf(stderr, "reqreply: sizes, ports and rounds are at least 1\n");
-		exit(2);
-	}
-	return v;
+	return number("reqreply", text, 1, max);
 }
 
 static int here(struct end *e, int argc, char **argv)
 {
 	size_t request = positive(argv[1], BYTES_MAX), reply = positive(argv[2], BYTES_MAX), rounds = positive(argv[3], ROUNDS_MAX);
-	uint64_t seconds = (uint64_t)number(argv[4], 3600);
-	int client_cpu = argc == 7 ? (int)number(argv[5], CPU_SETSIZE - 1) : -1;
-	int server_cpu = argc == 7 ? (int)number(argv[6], CPU_SETSIZE - 1) : -1;
+	uint64_t seconds = number("reqreply", argv[4], 0, 3600);
+	int client_cpu = argc == 7 ? (int)number("reqreply", argv[5], 0, CPU_SETSIZE - 1) : -1;
+	int server_cpu = argc == 7 ? (int)number("reqreply", argv[6], 0, CPU_SETSIZE - 1) : -1;
 	struct sockaddr_in at;
 	int listener = listen_at(INADDR_LOOPBACK, 0, &at), status = 0;
 
@@ -241,7 +201,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 		ask(&end, &at, positive(argv[4], BYTES_MAX), positive(argv[5], BYTES_MAX), positive(argv[6], ROUNDS_MAX),
-		    (uint64_t)number(argv[7], 3600));
+		    number("reqreply", argv[7], 0, 3600));
 		return 0;
 	}
 	if (argc == 5 || argc == 7)

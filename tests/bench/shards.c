@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "dsm/dsm.h"
 #include "net/tcp.h"
+#include "tests/bench/bench.h"
 
 #define NODE0_PAGES BLOCK_PAGES
 #define PAGES_MAX   262144ul
@@ -175,20 +176,6 @@ static void *touch(void *arg)
 	return NULL;
 }
 
-static unsigned long number(const char *text, unsigned long min, unsigned long max)
-{
-	char *end;
-	unsigned long v;
-
-	errno = 0;
-	v = strtoul(text, &end, 10);
-	if (errno || end == text || *end || *text == '-' || v < min || v > max) {
-		fprintf(stderr, "shards: '%s' is not a number from %lu to %lu\n", text, min, max);
-		exit(2);
-	}
-	return v;
-}
-
 int main(int argc, char **argv)
 {
 	static struct bench b = {.sink = {.failed = on_failed, .lost = on_lost}};
@@ -199,10 +186,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: shards SHARDS THREADS PAGES SECONDS\n");
 		return 2;
 	}
-	b.shards = (unsigned)number(argv[1], 1, SHARDS_MAX);
-	b.threads = (unsigned)number(argv[2], 1, THREADS_MAX);
-	b.pages = (number(argv[3], 1, PAGES_MAX) + BLOCK_PAGES - 1) / BLOCK_PAGES * BLOCK_PAGES;
-	alarm((unsigned)number(argv[4], 1, 3600));
+	b.shards = (unsigned)number("shards", argv[1], 1, SHARDS_MAX);
+	b.threads = (unsigned)number("shards", argv[2], 1, THREADS_MAX);
+	b.pages = (number("shards", argv[3], 1, PAGES_MAX) + BLOCK_PAGES - 1) / BLOCK_PAGES * BLOCK_PAGES;
+	alarm((unsigned)number("shards", argv[4], 1, 3600));
 	pid_t peer = start(&b);
 	rpn_t n = make_order(&b);
 	for (rpn_t p = 0; p < b.pages; p += BLOCK_PAGES)

@@ -21,8 +21,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "tests/bench/bench.h"
 
 #define PAGE_BYTES 4096u
 #define PAGES_MAX  100000u
@@ -31,14 +32,6 @@ static void fail(const char *what)
 {
 	fprintf(stderr, "uffdlat: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void *serve(void *arg)
@@ -63,24 +56,17 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 int main(int argc, char **argv)
 {
-	unsigned long pages = argc == 3 ? strtoul(argv[1], NULL, 10) : 0, seconds = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
 	struct uffdio_api api = {.api = UFFD_API};
 	pthread_t thread;
 	size_t n = 0;
 
-	if (pages == 0 || pages > PAGES_MAX || seconds == 0) {
-		fprintf(stderr, "usage: uffdlat PAGES SECONDS\n");
+	if (argc != 3) {
+		fprintf(stderr, "Usage: uffdlat PAGES SECONDS\n");
 		return 2;
 	}
+	size_t pages = number("uffdlat", argv[1], 1, PAGES_MAX), seconds = number("uffdlat", argv[2], 1, 3600);
 	uint64_t *took = calloc(pages, sizeof(*took));
 	uint8_t *at = mmap(NULL, pages * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
@@ -95,14 +81,14 @@ int main(int argc, char **argv)
 	if (pthread_create(&thread, NULL, serve, &fd))
 		fail("thread");
 	uint64_t end = now_ns() + seconds * 1000000000u;
-	while (n < pages && now_ns() < end) {
+	while (n < pages && (n == 0 || now_ns() < end)) {
 		uint64_t start = now_ns();
 
 		if (*(volatile uint8_t *)(at + n * PAGE_BYTES) != 1)
 			fail("a page came without its bytes");
 		took[n++] = now_ns() - start;
 	}
-	qsort(took, n, sizeof(*took), compare);
-	printf("uffdlat p50=%" PRIu64 " p99=%" PRIu64 " n=%zu\n", took[n / 2], took[n * 99 / 100], n);
+	sort_ns(took, n);
+	printf("uffdlat p50=%" PRIu64 " p99=%" PRIu64 " n=%zu\n", percentile(took, n, 50), percentile(took, n, 99), n);
 	return 0;
 }
