@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dsm as it ships, several nodes in one process: real userfaultfd, real shards, over the loop transport (which delays and reorders
- * by a seed) and over TCP. Threads stand for vCPUs. A failure prints the seed; PANGEA_SEED=N runs it again.
+ * dsm as it ships, several nodes in one process: real userfaultfd, real shards, over the loop transport (which delays by a seed, in
+ * order between each two nodes) and over TCP. Threads stand for vCPUs. A test prints its seed; PANGEA_SEED=N runs it again.
  */
 #include <check.h>
 #include <errno.h>
@@ -17,44 +17,10 @@
 #include "dsm/dsm.h"
 #include "net/loop.h"
 #include "net/tcp.h"
+#include "tests/unit/dsm_help.h"
 
-#define NODES       3
 #define NODE_BLOCKS 2
 #define NODE_PAGES  (NODE_BLOCKS * BLOCK_PAGES)
-
-struct cluster {
-	struct dsm_sink sink;
-	unsigned nodes, shards;
-	struct loop_net *loop;
-	struct dsm *dsm[NODES];
-	atomic_bool failed;
-};
-
-static uint64_t seed(void)
-{
-	const char *text = getenv("PANGEA_SEED");
-
-	return text ? strtoull(text, NULL, 0) : clock_tsc();
-}
-
-static void on_failed(struct dsm_sink *sink, const char *why)
-{
-	struct cluster *c = container_of(sink, struct cluster, sink);
-
-	fprintf(stderr, "dsm failed: %s\n", why);
-	atomic_store(&c->failed, true);
-	_exit(1); /* threads sleep in faults that nobody will serve */
-}
-
-static void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
-{
-	struct cluster *c = container_of(sink, struct cluster, sink);
-
-	if (atomic_load(&c->failed))
-		return;
-	fprintf(stderr, "node %u lost: %s\n", peer, why);
-	_exit(1);
-}
 
 /* One TCP connection between each pair, for one lane. */
 static void tcp_pairs(unsigned nodes, int fds[NODES][NODES])
@@ -110,18 +76,13 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, 
 
 static void stop(struct cluster *c)
 {
-	atomic_store(&c->failed, true); /* the connections end in some order: no loss now */
+	atomic_store(&c->ending, true);
 	for (unsigned n = 0; n < c->nodes; n++)
 		dsm_stop(c->dsm[n]);
 	for (unsigned n = 0; n < c->nodes; n++)
 		dsm_free(c->dsm[n]);
 	if (c->loop)
 		loop_free(c->loop);
-}
-
-static volatile uint64_t *word(struct cluster *c, unsigned node, rpn_t page, unsigned index)
-{
-	return (volatile uint64_t *)(dsm_ram(c->dsm[node]) + page * PAGE_BYTES) + index;
 }
 
 /* ---- what one node writes, another reads ---- */
@@ -226,22 +187,6 @@ END_TEST
 #define RACE_PAGES 4
 #define RACE_WORDS 4
 
-struct racer {
-	struct cluster *c;
-	unsigned node, rounds;
-	uint64_t random;
-	uint64_t added;
-	pthread_t thread;
-};
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
 static rpn_t race_page(uint64_t r)
 {
 	return (r % RACE_PAGES) * NODE_PAGES * NODES / RACE_PAGES; /* spread over homes */
@@ -280,8 +225,6 @@ static void counters_add_up(bool tcp, unsigned shards, unsigned rounds)
 	struct cluster c;
 	uint64_t s = seed(), added = 0, sum = 0;
 
-	printf("seed %llu\n", (unsigned long long)s);
-	fflush(stdout);
 	start(&c, NODES, shards, tcp, s);
 	for (unsigned i = 0; i < ARRAY_SIZE(racer); i++) {
 		racer[i] = (struct racer){.c = &c, .node = i % NODES, .rounds = rounds, .random = s * (i + 1) | 1};
@@ -525,12 +468,9 @@ START_TEST(no_node_learns_of_a_table_late)
 {
 	struct publisher publisher[NODES];
 	atomic_uint ready = 0, running = NODES;
-	uint64_t s = seed();
 	struct cluster c;
 
-	printf("seed %llu\n", (unsigned long long)s);
-	fflush(stdout);
-	start(&c, NODES, 1, false, s);
+	start(&c, NODES, 1, false, seed());
 	make_tables(&c);
 	for (unsigned n = 0; n < NODES; n++)
 		*word(&c, 0, TABLE_LEAF, 8 + n) = ENTRY;

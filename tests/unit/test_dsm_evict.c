@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nodes with a budget of frames (dsm/evict.h), several in one process, over the loop transport, which delays and reorders by a
- * seed. How many frames a node really has is asked of the kernel (the blocks of its file), not of the node. PANGEA_SEED=N runs a
- * seed again.
+ * Nodes with a budget of frames (dsm/evict.h), several in one process, over the loop transport, which delays by a seed, in order
+ * between each two nodes. How many frames a node really has is asked of the kernel (the blocks of its file), not of the node. A
+ * test prints its seed; PANGEA_SEED=N runs it again.
  */
 #include <check.h>
 #include <errno.h>
@@ -18,48 +18,10 @@
 #include "dsm/dsm.h"
 #include "dsm/evict.h"
 #include "net/loop.h"
+#include "tests/unit/dsm_help.h"
 
-#define NODES      3u
 #define NODE_PAGES (4 * BLOCK_PAGES)
 #define PAGES      (NODES * NODE_PAGES)
-
-struct cluster {
-	struct dsm_sink sink;
-	struct loop_net *loop;
-	struct dsm *dsm[NODES];
-	int file[NODES]; /* of guest RAM */
-	unsigned shards;
-	uint64_t frames; /* that a node may have */
-	_Atomic bool ending;
-	/* the sampler */
-	pthread_t sampler;
-	_Atomic uint64_t peak[NODES];
-};
-
-static uint64_t seed(void)
-{
-	const char *text = getenv("PANGEA_SEED");
-	uint64_t s = text ? strtoull(text, NULL, 0) : clock_tsc();
-
-	printf("seed %llu\n", (unsigned long long)s);
-	fflush(stdout);
-	return s;
-}
-
-static void on_failed(struct dsm_sink *sink, const char *why)
-{
-	(void)sink;
-	fprintf(stderr, "dsm failed: %s\n", why);
-	_exit(1); /* threads sleep in faults that nobody will serve */
-}
-
-static void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
-{
-	if (atomic_load(&container_of(sink, struct cluster, sink)->ending))
-		return;
-	fprintf(stderr, "node %u lost: %s\n", peer, why);
-	_exit(1);
-}
 
 /* The file of guest RAM that a node has just made: a descriptor of that size that none of the others has. */
 static int find_file(const struct cluster *c, unsigned node)
@@ -125,7 +87,7 @@ static void start_slow(struct cluster *c, unsigned shards, uint64_t s, uint64_t 
 {
 	struct loop_options options = {.seed = s, .max_delay_ns = max_delay_ns, .fifo = true};
 
-	*c = (struct cluster){.shards = shards, .sink = {.failed = on_failed, .lost = on_lost}};
+	*c = (struct cluster){.nodes = NODES, .shards = shards, .sink = {.failed = on_failed, .lost = on_lost}};
 	c->frames = NODE_PAGES + shards * EVICT_ROOM_MIN;
 	ck_assert_int_eq(loop_new(NODES, 1 + shards, &options, &c->loop), 0);
 	for (unsigned n = 0; n < NODES; n++) {
@@ -157,11 +119,6 @@ static void stop(struct cluster *c)
 	for (unsigned n = 0; n < NODES; n++)
 		dsm_free(c->dsm[n]);
 	loop_free(c->loop);
-}
-
-static volatile uint64_t *word(struct cluster *c, unsigned node, rpn_t page, unsigned index)
-{
-	return (volatile uint64_t *)(dsm_ram(c->dsm[node]) + page * PAGE_BYTES) + index;
 }
 
 static struct dsm_stats stats_of(struct cluster *c, unsigned node)
@@ -204,13 +161,6 @@ START_TEST(one_node_fills_and_checks_the_ram_of_all_over_shards)
 }
 END_TEST
 
-struct racer {
-	struct cluster *c;
-	unsigned node, rounds;
-	uint64_t random, added;
-	pthread_t thread;
-};
-
 static void *race(void *arg)
 {
 	struct racer *r = arg;
@@ -218,10 +168,7 @@ static void *race(void *arg)
 
 	memset(last, 0, sizeof(last));
 	for (unsigned i = 0; i < r->rounds; i++) {
-		r->random ^= r->random << 13;
-		r->random ^= r->random >> 7;
-		r->random ^= r->random << 17;
-		uint64_t x = r->random >> 8, seen;
+		uint64_t x = next_random(&r->random) >> 8, seen;
 		/* Some pages all the time, the others now and then. */
 		rpn_t page = x & 3 ? (x >> 2) % PAGES : (x >> 2) % 64 * (PAGES / 64);
 		_Atomic uint64_t *at = (_Atomic uint64_t *)(uintptr_t)word(r->c, r->node, page, 0);

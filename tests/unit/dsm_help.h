@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the tests of dsm as it ships share (test_dsm.c, test_dsm_evict.c): several nodes in one process, threads that stand for
+ * vCPUs, and a seed, which each test prints. If dsm fails or a peer is lost the test ends at once with a line on stderr: threads
+ * sleep in faults that nobody will serve.
+ */
+#ifndef UNIT_DSM_HELP_H
+#define UNIT_DSM_HELP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "dsm/dsm.h"
+#include "net/loop.h"
+
+#define NODES 3u
+
+struct cluster {
+	struct dsm_sink sink;
+	unsigned nodes, shards;
+	struct loop_net *loop; /* NULL: TCP */
+	struct dsm *dsm[NODES];
+	_Atomic bool ending; /* a lost peer is no news: connections end in some order */
+	/* test_dsm_evict.c's */
+	int file[NODES]; /* of guest RAM */
+	uint64_t frames; /* that a node may have */
+	pthread_t sampler;
+	_Atomic uint64_t peak[NODES];
+};
+
+struct racer {
+	struct cluster *c;
+	unsigned node, rounds;
+	uint64_t random, added;
+	pthread_t thread;
+};
+
+/* $PANGEA_SEED, or another each time. Printed before anything can fail, in whichever thread. */
+static inline uint64_t seed_of(const char *test)
+{
+	const char *text = getenv("PANGEA_SEED");
+	uint64_t s = text ? strtoull(text, NULL, 0) : clock_tsc();
+
+	printf("%s: seed %llu\n", test, (unsigned long long)s);
+	fflush(stdout);
+	return s;
+}
+#define seed() seed_of(__func__)
+
+static inline uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static inline void on_failed(struct dsm_sink *sink, const char *why)
+{
+	(void)sink;
+	fprintf(stderr, "dsm failed: %s\n", why);
+	_exit(1);
+}
+
+static inline void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
+{
+	if (atomic_load(&container_of(sink, struct cluster, sink)->ending))
+		return;
+	fprintf(stderr, "node %u lost: %s\n", peer, why);
+	_exit(1);
+}
+
+static inline volatile uint64_t *word(struct cluster *c, unsigned node, rpn_t page, unsigned index)
+{
+	return (volatile uint64_t *)(dsm_ram(c->dsm[node]) + page * PAGE_BYTES) + index;
+}
+
+#endif
