@@ -29,7 +29,7 @@ case_auto_picks_rdma() {
 }
 case_linux() {
 	linux 420 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,192M pangea.arg=node-cpus=1,1
-		pangea.run=lockcount,rounds=20,seconds=15 pangea.run=litmus,rounds=50,seconds=1' \
+		pangea.run=lockcount,rounds=20,seconds=15 pangea.run=litmus,rounds=80,pages=1,min=65,seconds=1' \
 		--transport rdma --key "$key" --node local,cpus=1,mem=256M --node "$far,cpus=1,mem=192M"
 	expect_out INIT-REACHED
 	expect_err 'joined by RDMA'

@@ -225,7 +225,7 @@ case_device_again() {
 case_linux() {
 	linux 420 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,256M pangea.arg=node-cpus=1,1
 		pangea.run=lockcount,rounds=200,seconds=15 pangea.run=ipiall,rounds=30,seconds=15 pangea.run=clockmono,rounds=500,seconds=8
-		pangea.run=litmus,rounds=1000,seconds=1 pangea.run=memfill,max=6M,limit=120' \
+		pangea.run=litmus,rounds=1000,min=513,seconds=1 pangea.run=memfill,max=6M,limit=120' \
 		--transport rdma --stats --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
 	expect_out INIT-REACHED
 	expect_err 'joined by RDMA'

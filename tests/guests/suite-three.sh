@@ -6,7 +6,7 @@
 
 case_boot() {
 	linux 420 'pangea.run=topology,expect-cpus=3,expect-nodes=3 pangea.arg=expect-mem=256M,128M,128M pangea.arg=node-cpus=1,1,1
-		pangea.run=lockcount,rounds=60,seconds=20 pangea.run=ipiall,rounds=10,seconds=15 pangea.run=litmus,rounds=500,seconds=3' \
+		pangea.run=lockcount,rounds=60,seconds=20 pangea.run=ipiall,rounds=10,seconds=15 pangea.run=litmus,rounds=600,pages=4,min=257,seconds=3' \
 		--node local,cpus=1,mem=256M --node local,cpus=1,mem=128M --node local,cpus=1,mem=128M
 	expect_out INIT-REACHED
 }

@@ -26,7 +26,7 @@ case_unmapped_addresses() {
 case_boot() {
 	linux 540 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,256M pangea.arg=node-cpus=1,1
 		pangea.run=lockcount,rounds=200,seconds=15 pangea.run=ipiall,rounds=30,seconds=15 pangea.run=clockmono,rounds=500,seconds=8
-		pangea.run=unmapped pangea.run=remap,rounds=20 pangea.run=litmus,rounds=3000,seconds=1 pangea.run=memfill,max=6M,limit=120 pangea.run=cpuhotplug' \
+		pangea.run=unmapped pangea.run=remap,rounds=20 pangea.run=litmus,rounds=3000,min=513,seconds=1 pangea.run=memfill,max=6M,limit=120 pangea.run=cpuhotplug' \
 		--stats --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
 	expect_out INIT-REACHED
 }
