@@ -92,11 +92,11 @@ ended_by() { # SIGNAL TEXT
 case_sigint() {
 	ended_by INT Interrupt
 }
-case_sigusr2() { # where the vCPU is, and the guest goes on
+case_sigusr2() { # says where the vCPU is, and ends nothing
 	start --node local,cpus=1,mem=64M --kernel "$GUESTS/hang"
-	await "$out" hanging 20
+	await "$out" hanging 20 || return
 	kill -USR2 "$pid"
-	await "$err" 'vCPU 0: rip 0x.*halted' 10
+	await "$err" 'vCPU 0: rip 0x.*halted' 10 || return
 	kill -TERM "$pid"
 	finish 10
 	expect_code 6
