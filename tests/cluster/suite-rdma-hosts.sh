@@ -54,7 +54,7 @@ case_link_cut() {
 	await "$err" 'was lost: ' 15
 	within 8 'the news after the link was cut'
 	# In one run of two the process did not end before the link was back, although all had been said: what the kernel takes down with it
-	# (rdma_cm, soft-RoCE, Linux 6.1) was not found out.
+	# (rdma_cm, soft-RoCE, Linux 6.1) was not found out. So this does not ask when it ends; the README's limits have it.
 	ip link set eth0 up
 	finish 15
 	sleep 2

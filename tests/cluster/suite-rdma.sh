@@ -67,7 +67,7 @@ case_inactive_port_rdma() {
 case_inactive_port_check() {
 	begin "$PANGEA" check
 	finish 20
-	expect_out 'warn *rdma rxe0 '
+	expect_out 'warn *rdma rxe0 .*port 1 DOWN'
 	ip link set dummy0 up
 	sleep 1
 }
@@ -202,11 +202,11 @@ case_link_down() {
 case_device_removed() {
 	hanging || return
 	mark
-	rdma link delete rxe0 & # returns when its users are gone
+	timeout 30 rdma link delete rxe0 & # returns when its users are gone
 	deleting=$!
 	finish 15
 	within 6 'the end after the device was removed'
-	wait $deleting
+	wait $deleting || fail "rdma link delete ended with $?"
 	expect_code 4
 	expect_err 'was lost: .*RDMA'
 }
