@@ -5,17 +5,7 @@
 # caller, by the line `POWER-CUT host2`, to cut that host's power.
 . "${SUITE_LIB:-./suite-lib.sh}"
 
-key=/job/cluster.key
-if [ "${HOST:-1}" = 2 ]; then
-	chmod 600 "$key"
-	exec "$PANGEA" node --listen 10.77.0.2:7700 --key "$key"
-fi
-far='10.77.0.2:7700'
-n=0
-until busybox nc -w 1 10.77.0.2 7700 </dev/null >/dev/null 2>&1 || [ $n = 30 ]; do
-	sleep 1
-	n=$((n + 1))
-done
+two_hosts
 
 case_hello() {
 	run 30 --key "$key" --node local,cpus=1,mem=64M --node "$far,cpus=1,mem=64M" --kernel "$GUESTS/hello"

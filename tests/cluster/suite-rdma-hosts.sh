@@ -4,17 +4,7 @@
 # RDMA between two lab hosts, with soft-RoCE over the Ethernet between them: host 2 runs the agent, host 1 the cases.
 . "${SUITE_LIB:-./suite-lib.sh}"
 
-key=/job/cluster.key
-if [ "${HOST:-1}" = 2 ]; then
-	chmod 600 "$key"
-	exec "$PANGEA" node --listen 10.77.0.2:7700 --key "$key"
-fi
-far='10.77.0.2:7700'
-n=0
-until busybox nc -w 1 10.77.0.2 7700 </dev/null >/dev/null 2>&1 || [ $n = 30 ]; do
-	sleep 1
-	n=$((n + 1))
-done
+two_hosts
 two() { # SEC ARG...
 	local limit=$1
 	shift

@@ -95,6 +95,7 @@ case_three_nodes_two_shards() {
 	expect_code 0
 	expect_err 'joined by RDMA'
 }
+
 # ---- lanes, without a guest ----
 
 case_messages_of_the_dsm_lane() {
@@ -258,7 +259,6 @@ case_reboot() {
 	expect_code 0
 }
 case_host_kernel_log() {
-	dmesg >"$out"
-	! grep -qE 'BUG:|Oops|WARNING: |soft lockup|hung task' "$out" || fail "$(grep -E 'BUG:|Oops|WARNING: |soft lockup|hung task' "$out" | head -n 1)"
+	host_log_is_clean
 }
 run_cases "$0"

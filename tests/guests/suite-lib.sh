@@ -191,6 +191,47 @@ stop_agent() {
 	agent=
 }
 
+# two_hosts: the beginning of a suite of two lab hosts. Host 2 becomes the agent, at $far, with the key $key; host 1, which waits for it, has
+# the cases. If it does not come the suite ends: each case would fail, and none would say why.
+two_hosts() {
+	local n=0
+	key=/job/cluster.key far=10.77.0.2:7700
+	if [ "${HOST:-1}" = 2 ]; then
+		chmod 600 "$key"
+		exec "$PANGEA" node --listen "$far" --key "$key"
+	fi
+	until busybox nc -w 1 10.77.0.2 7700 </dev/null >/dev/null 2>&1; do
+		if [ $n -ge 30 ]; then
+			echo "the agent of host 2 does not listen at $far"
+			exit 1
+		fi
+		sleep 1
+		n=$((n + 1))
+	done
+}
+
+# reboots_on_triple_fault ARG...: a guest that triple-faults is started anew each time, until it is told to end.
+reboots_on_triple_fault() {
+	local n=0
+	start "$@" --kernel "$GUESTS/triple" --triple-fault reboot
+	while [ "$(grep -c 'triple fault now' "$out")" -lt 3 ] && [ $n -lt 200 ]; do
+		sleep 0.1
+		n=$((n + 1))
+	done
+	[ "$(grep -c 'triple fault now' "$out")" -ge 3 ] || fail 'the guest was not started anew'
+	kill -TERM "$pid"
+	finish 5
+	expect_code 6
+}
+
+# host_log_is_clean: the kernel of this host has not complained of anything that the cases did.
+host_log_is_clean() {
+	local bad='BUG:|Oops|WARNING: |soft lockup|hung task'
+	[ $in_lab = 1 ] || { skip 'the log of this machine is not ours to judge'; return; }
+	dmesg >"$out"
+	! grep -qE "$bad" "$out" || fail "$(grep -E "$bad" "$out" | head -n 1)"
+}
+
 # processes: those of the product, without the ones in $keep and their children.
 processes() {
 	local d p
