@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Exhaustive walk of the coherence protocol: the functions of dsm/proto.c themselves, every order of everything.
+ * Exhaustive walk of the coherence protocol: the functions of dsm/proto_*.c themselves, every order of everything.
  *
  * A state is one or two pages on two or three nodes: directory, caches, what the guest view shows, whose bytes are the last
  * writer's, actions still to execute, and the messages in flight (any order of delivery, but for two from one node to another).
