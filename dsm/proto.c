@@ -42,6 +42,11 @@ bool proto_msg_for_dir(uint8_t type)
 	return type == PROTO_REQ_READ || type == PROTO_REQ_WRITE || type == PROTO_OFFER || type == PROTO_DONE;
 }
 
+static bool can_push(uint8_t type)
+{
+	return type == PROTO_FWD_READ || type == PROTO_FWD_WRITE || type == PROTO_DATA;
+}
+
 /* A peer cannot make us index past a bitmap, nor set a field that its message type does not have. */
 static bool msg_well_formed(const struct proto_ctx *ctx, const struct proto_msg *msg)
 {
@@ -52,9 +57,12 @@ static bool msg_well_formed(const struct proto_ctx *ctx, const struct proto_msg 
 		return false;
 	if (has_acks ? msg->acks >= ctx->nodes : msg->acks != 0)
 		return false;
+	uint8_t push = msg->flags & PROTO_PUSH, flags = msg->flags & ~PROTO_PUSH & 0xff;
+	if (push && (msg->acks || !can_push(msg->type)))
+		return false;
 	if (msg->type != PROTO_DATA)
-		return !msg->flags && !msg->right;
-	if (msg->flags != PROTO_ZERO && msg->flags != PROTO_HAS_DATA)
+		return !flags && !msg->right;
+	if (flags != PROTO_ZERO && flags != PROTO_HAS_DATA)
 		return false;
 	return msg->right == PROTO_WRITE || (msg->right == PROTO_READ && !msg->acks);
 }
@@ -75,10 +83,13 @@ static bool msg_role_right(const struct proto_ctx *ctx, const struct proto_msg *
 		return by_home && !for_us && ctx->self == ctx->home;
 	case PROTO_OFFER:
 		return ctx->self == ctx->home && msg->requester == msg->from && msg->seq == 0 && !by_home;
+	case PROTO_FWD_WRITE: /* only the home itself gives away what nobody asked for */
+		return by_home && !for_us && (!(msg->flags & PROTO_PUSH) || ctx->self == ctx->home);
 	case PROTO_FWD_READ:
-	case PROTO_FWD_WRITE:
 	case PROTO_INV:
 		return by_home && !for_us;
+	case PROTO_VOID:
+		return by_home && for_us && msg->seq == 0;
 	case PROTO_GRANT:
 	case PROTO_DROP:
 		return by_home && for_us;
@@ -122,6 +133,7 @@ const char *proto_msg_name(uint8_t type)
 		[PROTO_FWD_GRANT] = "FWD_GRANT",
 		[PROTO_OFFER] = "OFFER",
 		[PROTO_DROP] = "DROP",
+		[PROTO_VOID] = "VOID",
 	};
 
 	return type < PROTO_MSG_END && names[type] ? names[type] : "?";

@@ -40,12 +40,15 @@ enum proto_msg_type {
 	PROTO_FWD_GRANT,    /* home -> itself: drop your read-only copy, send GRANT to the requester; acks */
 	PROTO_OFFER,        /* holder -> home: I would rather not hold the page. A hint: the home may ignore it */
 	PROTO_DROP,         /* home -> sharer who offered (the requester): drop the page, send DONE */
+	PROTO_VOID,         /* home -> requester: you have it, it was pushed to you before your request came */
 	PROTO_MSG_END
 };
 
 /* Flags of DATA: exactly one. Whoever reads the bytes for a SEND with_data chooses. */
 #define PROTO_ZERO     0x01u /* the page is all zero, no payload */
 #define PROTO_HAS_DATA 0x02u /* the payload is the page */
+/* Of DATA, FWD_READ and FWD_WRITE: the requester has not asked. */
+#define PROTO_PUSH 0x04u
 
 /* Transactions of a page are numbered modulo 2^30 by its home. */
 #define PROTO_SEQ_MASK 0x3fffffffu
@@ -57,7 +60,7 @@ struct proto_msg {
 	uint8_t right;    /* DATA: enum proto_right granted */
 	uint8_t acks;     /* FWD_WRITE, FWD_GRANT, DATA, GRANT: ACKs the requester must have before it may write */
 	uint32_t epoch;   /* of the sender's view of who is home to what */
-	uint32_t seq;     /* the transaction's; 0 in REQ_* and OFFER, which come before it */
+	uint32_t seq;     /* the transaction's; 0 in REQ_* and OFFER, which come before it, and in VOID */
 	node_t from;      /* filled in by the receiver from the connection, never from the wire */
 	node_t requester; /* whom the transaction serves */
 };
@@ -76,13 +79,17 @@ enum proto_event_type {
 	PROTO_EV_MSG,         /* msg has come; for which machine, proto_msg_for_dir() tells */
 	PROTO_EV_PEER_LOST,   /* both: peer is gone; nothing more from it will be delivered to this node */
 	PROTO_EV_TIMEOUT,     /* both: what was begun here is older than the runtime's bound */
+	PROTO_EV_PUSH,        /* directory: peer had better have a copy. Policy: ignored where it does not fit */
+	PROTO_EV_GIVE,        /* directory: peer had better own the page, which only the home has. The same */
 };
 
 struct proto_event {
 	uint8_t type;
 	bool exclusive; /* REQ_READ, DONE at the home: an owned page goes to who wants to read it for writing. Policy: any value is
 			   right */
-	node_t peer;    /* PEER_LOST: not self */
+	uint64_t push; /* REQ_READ, DONE at the home: who had better have a copy too, of a READ that others supply. Policy, as above
+			*/
+	node_t peer;   /* PEER_LOST, PUSH, GIVE: not self */
 	struct proto_msg msg;
 };
 
@@ -129,7 +136,7 @@ struct proto_dir {
 	uint64_t wait_read;  /* queued requesters; disjoint */
 	uint64_t wait_write; /* ... */
 	uint64_t involved;   /* busy: the nodes whose loss would stop the transaction */
-	uint64_t reading;    /* busy with a READ that others than the home supply: whom it still serves */
+	uint64_t reading;    /* busy with a READ that others than the home supply: whom it still serves, asked or not */
 	uint32_t seq;        /* of the last transaction begun */
 	uint8_t mode;        /* enum proto_mode */
 	uint8_t requester;   /* busy: whom it serves; of a READ, for whom it was begun */

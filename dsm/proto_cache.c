@@ -117,6 +117,7 @@ static enum proto_verdict cache_yield(struct proto_cache *cache, const struct pr
 	if (write)
 		proto_add(out, PROTO_UNMAP);
 	answer.right = write ? PROTO_WRITE : PROTO_READ;
+	answer.flags = msg->flags & PROTO_PUSH;
 	proto_add_send(out, to, &answer, PROTO_DATA)->with_data = true;
 	cache->right = write ? PROTO_NONE : PROTO_READ;
 	cache_close(ctx, msg, out);
@@ -131,6 +132,43 @@ static void cache_finish(struct proto_cache *cache, const struct proto_ctx *ctx,
 	if (!closed)
 		proto_add_send(out, bit(ctx->home), &msg, PROTO_DONE);
 	cache_rest(cache);
+}
+
+/*
+ * Row C25: a page that was not asked for. A request of ours may be on its way, or answered in part: the home pushed before that
+ * request came, but ACKs of others for it may have been quicker. It goes on as before, and is answered by VOID if there is no more
+ * to it.
+ */
+static enum proto_verdict cache_pushed(struct proto_cache *cache, const struct proto_ctx *ctx, const struct proto_msg *msg,
+				       struct proto_actions *out)
+{
+	struct proto_msg done = {.epoch = ctx->epoch, .seq = msg->seq, .requester = ctx->self};
+	bool write = msg->right == PROTO_WRITE;
+
+	if (cache->lost)
+		return PROTO_GONE;
+	if (cache->right != PROTO_NONE || (write && (msg->from != ctx->home || cache->started)))
+		return PROTO_PEER_FAULT;
+	struct proto_action *install = proto_add(out, PROTO_INSTALL);
+	install->right = msg->right;
+	install->zero = msg->flags & PROTO_ZERO;
+	install->wake = true;
+	cache->right = msg->right;
+	if (msg->from != ctx->home)
+		proto_add_send(out, bit(ctx->home), &done, PROTO_DONE);
+	return PROTO_OK;
+}
+
+/* Row C26. It comes after what was pushed: from the home by P3, from others because their transaction was over before. */
+static enum proto_verdict cache_void(struct proto_cache *cache, struct proto_actions *out)
+{
+	if (cache->lost)
+		return PROTO_GONE;
+	if (!cache->pending || cache->started || cache->right < cache->pending)
+		return PROTO_PEER_FAULT;
+	proto_add(out, PROTO_WAKE);
+	cache_rest(cache);
+	return PROTO_OK;
 }
 
 /* Rows C10..C14, C17..C19: DATA, GRANT, ACK: in any order, DATA or GRANT once, as many ACKs as that says. */
@@ -221,7 +259,10 @@ enum proto_verdict proto_cache_step(struct proto_cache *cache, const struct prot
 	case PROTO_ACK:
 	case PROTO_DATA:
 	case PROTO_GRANT:
-		return cache_receive(cache, ctx, &ev->msg, out);
+		return ev->msg.flags & PROTO_PUSH ? cache_pushed(cache, ctx, &ev->msg, out)
+						  : cache_receive(cache, ctx, &ev->msg, out);
+	case PROTO_VOID:
+		return cache_void(cache, out);
 	case PROTO_LOST:
 		return cache_lose(cache, out);
 	default:

@@ -24,17 +24,25 @@ static void dir_close(struct proto_dir *dir)
 }
 
 /*
- * Rows H1, H6, H9: the running READ serves these nodes too. Suppliers are those who had the page before: neither whom it still
- * serves, who may not have the bytes yet, nor the home, which would end it by itself.
+ * Rows H1, H6, H9, H18: the running READ serves these nodes too; who is in `push` has not asked. Suppliers are those who had the
+ * page before: neither whom it still serves, who may not have the bytes yet, nor the home, which would end it by itself.
  */
-static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_t requesters, struct proto_actions *out)
+static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_t requesters, uint64_t push,
+		     struct proto_actions *out)
 {
 	uint64_t holders = dir->copyset & ~dir->reading & ~bit(ctx->home);
 
-	assert(!(dir->copyset & requesters)); /* a holder's REQ_READ was refused when it came */
+	assert(!(dir->copyset & requesters)); /* a holder's REQ_READ was answered when it came */
+	push &= ~(dir->copyset | requesters);
+	requesters |= push;
 	for (uint64_t left = requesters; left; left &= left - 1) {
 		node_t requester = (node_t)__builtin_ctzll(left), supplier = proto_supplier(holders, ctx->home, requester);
-		struct proto_msg msg = {.epoch = ctx->epoch, .seq = dir->seq, .requester = requester};
+		struct proto_msg msg = {
+			.epoch = ctx->epoch,
+			.seq = dir->seq,
+			.requester = requester,
+			.flags = push & bit(requester) ? PROTO_PUSH : 0,
+		};
 
 		proto_add_send(out, bit(supplier), &msg, PROTO_FWD_READ);
 		dir->involved |= bit(requester) | bit(supplier);
@@ -44,9 +52,9 @@ static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_
 	dir->mode = PROTO_SHARED;
 }
 
-/* Rows H1..H4, H14: begins a transaction. From here on copyset and mode are what will hold when it is over. */
+/* Rows H1..H4, H14, H18, H19: begins a transaction. From here on copyset and mode are what will hold when it is over. */
 static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t requester, enum proto_right kind,
-		      struct proto_actions *out)
+		      const struct proto_event *ev, struct proto_actions *out)
 {
 	uint64_t me = bit(requester), holders = dir->copyset & ~me, invalid = 0;
 	struct proto_msg msg = {.epoch = ctx->epoch, .requester = requester};
@@ -58,12 +66,13 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	dir->busy = true;
 	dir->requester = (uint8_t)requester;
 	if (kind == PROTO_READ && !(holders & bit(ctx->home))) { /* readers do not hinder each other: all who wait are served */
-		dir_read(dir, ctx, me | dir->wait_read, out);
+		dir_read(dir, ctx, me | dir->wait_read, ev->push & ~dir->wait_write, out);
 		dir->wait_read = 0;
 		return;
 	}
 	if (kind == PROTO_READ) {                /* over when the home has sent its copy: nobody needs to join */
-		assert(holders == dir->copyset); /* a holder's REQ_READ was refused when it came */
+		assert(holders == dir->copyset); /* a holder's REQ_READ was answered when it came */
+		msg.flags = ev->type == PROTO_EV_PUSH ? PROTO_PUSH : 0;
 		proto_add_send(out, bit(ctx->home), &msg, PROTO_FWD_READ);
 		dir->involved = me | bit(ctx->home);
 		dir->copyset |= me;
@@ -72,7 +81,7 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	}
 	dir->involved = me | dir->copyset;
 	if (dir->copyset & me) {
-		assert(dir->mode == PROTO_SHARED); /* the owner's REQ_WRITE was refused when it came */
+		assert(dir->mode == PROTO_SHARED); /* the owner's REQ_WRITE was answered when it came */
 		invalid = holders & ~bit(ctx->home);
 		msg.acks = (uint8_t)count(invalid);
 		if (holders & bit(ctx->home))
@@ -84,9 +93,10 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 
 		invalid = holders & ~bit(supplier);
 		msg.acks = (uint8_t)count(invalid);
+		msg.flags = ev->type == PROTO_EV_GIVE ? PROTO_PUSH : 0;
 		proto_add_send(out, bit(supplier), &msg, PROTO_FWD_WRITE);
 	}
-	msg.acks = 0;
+	msg.acks = msg.flags = 0;
 	if (invalid)
 		proto_add_send(out, invalid, &msg, PROTO_INV);
 	dir->copyset = me;
@@ -101,9 +111,24 @@ static enum proto_right dir_kind(const struct proto_dir *dir, const struct proto
 	return write || (ev->exclusive && dir->mode == PROTO_EXCL) ? PROTO_WRITE : PROTO_READ;
 }
 
+/* Who has what it asks for: the page was pushed to it meanwhile. The copyset is already that of the running transaction. */
+static bool dir_has(const struct proto_dir *dir, uint64_t node, bool write)
+{
+	return dir->copyset & node && (!write || dir->mode == PROTO_EXCL);
+}
+
+/* Row H20. Only at rest: what was pushed must come first. */
+static void dir_void(const struct proto_ctx *ctx, uint64_t to, struct proto_actions *out)
+{
+	for (; to; to &= to - 1) {
+		struct proto_msg msg = {.epoch = ctx->epoch, .requester = (node_t)__builtin_ctzll(to)};
+
+		proto_add_send(out, bit(msg.requester), &msg, PROTO_VOID);
+	}
+}
+
 /*
- * Rows H1..H7. A node asks for what it has not: one that asks for more than that, or twice, is broken. The copyset is already
- * that of the running transaction, so the test is right while busy too. A requester's next REQ may come before
+ * Rows H1..H7, H20. A node asks once, and for what it has not, as far as it knows. A requester's next REQ may come before
  * a DONE that is another's to send (the home's own cache, other readers'), and a sharer's REQ_WRITE may have crossed with a DROP.
  */
 static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_event *ev,
@@ -121,18 +146,19 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
 	}
 	if ((dir->wait_read | dir->wait_write) & from)
 		return PROTO_PEER_FAULT;
-	if (dir->copyset & from && (!write || dir->mode == PROTO_EXCL))
-		return PROTO_PEER_FAULT;
 	if (dir->busy) {
 		if (write)
 			dir->wait_write |= from;
-		else if (!dir->reading || dir->wait_write) /* no reader overtakes a writer who waits */
+		else if (!dir->reading || dir->wait_write || dir_has(dir, from, false)) /* no reader overtakes a writer who waits */
 			dir->wait_read |= from;
 		else
-			dir_read(dir, ctx, from, out);
+			dir_read(dir, ctx, from, 0, out);
 		return PROTO_OK;
 	}
-	dir_start(dir, ctx, msg->from, dir_kind(dir, ev, write), out);
+	if (dir_has(dir, from, write))
+		dir_void(ctx, from, out);
+	else
+		dir_start(dir, ctx, msg->from, dir_kind(dir, ev, write), ev, out);
 	return PROTO_OK;
 }
 
@@ -183,8 +209,8 @@ static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx
 				   struct proto_actions *out)
 {
 	const struct proto_msg *msg = &ev->msg;
-	uint64_t waiting = dir->wait_read | dir->wait_write;
 	node_t served = dir->requester, next;
+	uint64_t waiting, have;
 	bool write;
 
 	if (dir->lost)
@@ -197,16 +223,33 @@ static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx
 	if (dir->reading)
 		return PROTO_OK;
 	dir_close(dir);
+	have = dir->copyset & (dir->wait_read | (dir->mode == PROTO_EXCL ? dir->wait_write : 0));
+	dir_void(ctx, have, out);
+	dir->wait_read &= ~have;
+	dir->wait_write &= ~have;
+	waiting = dir->wait_read | dir->wait_write;
 	while (waiting && !dir->busy) { /* a start may close at once [H14] */
 		next = proto_next_member(waiting, served);
 		write = dir->wait_write & bit(next);
 		waiting &= ~bit(next);
 		dir->wait_read &= ~bit(next);
 		dir->wait_write &= ~bit(next);
-		dir_start(dir, ctx, next, dir_kind(dir, ev, write), out);
+		dir_start(dir, ctx, next, dir_kind(dir, ev, write), ev, out);
 		served = next;
 	}
 	return PROTO_OK;
+}
+
+/* Rows H18, H19: the runtime would have a node have a page before it asks. A hint, so what does not fit is ignored. */
+static void dir_push(struct proto_dir *dir, const struct proto_ctx *ctx, const struct proto_event *ev, struct proto_actions *out)
+{
+	bool give = ev->type == PROTO_EV_GIVE;
+
+	if (dir->busy || dir->lost || dir->copyset & bit(ev->peer) || !(dir->copyset & bit(ctx->home)))
+		return;
+	if (give && dir->mode != PROTO_EXCL)
+		return;
+	dir_start(dir, ctx, ev->peer, give ? PROTO_WRITE : PROTO_READ, ev, out);
 }
 
 /*
@@ -248,6 +291,11 @@ enum proto_verdict proto_dir_step(struct proto_dir *dir, const struct proto_ctx 
 		return dir_peer_lost(dir, ctx, ev->peer, out);
 	case PROTO_EV_TIMEOUT:
 		return dir->busy ? PROTO_TIMED_OUT : PROTO_OK;
+	case PROTO_EV_PUSH:
+	case PROTO_EV_GIVE:
+		assert(ev->peer < ctx->nodes && ev->peer != ctx->self && ctx->self == ctx->home);
+		dir_push(dir, ctx, ev, out);
+		return PROTO_OK;
 	default:
 		assert(ev->type == PROTO_EV_MSG);
 	}

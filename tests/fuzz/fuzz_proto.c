@@ -30,7 +30,7 @@ static void check_dir(const struct proto_dir *dir, node_t nodes)
 static void check_cache(const struct proto_cache *cache)
 {
 	assert(cache->right <= PROTO_WRITE && cache->pending <= PROTO_WRITE);
-	assert(cache->right < cache->pending || !cache->pending);
+	assert(cache->right < cache->pending || !cache->pending || !cache->started); /* or it was pushed */
 	assert(!cache->pending || !cache->lost);
 	assert(cache->pending || (!cache->acked && !cache->seq && !cache->acks && !cache->started && !cache->reply));
 }
@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	dir.seq = fuzz_u32(&in) & PROTO_SEQ_MASK;
 	proto_cache_init(&cache, &ctx);
 	while (in.left) {
-		struct proto_event ev = {.type = fuzz_u8(&in) % (PROTO_EV_TIMEOUT + 1)};
+		struct proto_event ev = {.type = fuzz_u8(&in) % (PROTO_EV_GIVE + 1)};
 		struct proto_dir dir_before = dir;
 		struct proto_cache cache_before = cache;
 		struct proto_actions out;
@@ -74,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		bool to_dir;
 
 		ev.exclusive = shape & 1;
+		ev.push = fuzz_u8(&in) & 0xf;
 		ev.peer = fuzz_u8(&in) % ctx.nodes;
 		ev.msg.type = fuzz_u8(&in) % (PROTO_MSG_END + 1);
 		ev.msg.from = fuzz_u8(&in) % ctx.nodes;
@@ -81,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ev.msg.requester = shape & 2 ? fuzz_u8(&in) : proto_msg_for_dir(ev.msg.type) ? ev.msg.from : fuzz_u8(&in) % 4;
 		ev.msg.epoch = ctx.epoch + (shape & 4 ? fuzz_u32(&in) : 0);
 		ev.msg.seq = shape & 8 ? fuzz_u32(&in) : ev.msg.type <= PROTO_REQ_WRITE ? 0 : dir.seq + (fuzz_u8(&in) & 3) - 1;
-		ev.msg.flags = shape & 16 ? fuzz_u8(&in) : ev.msg.type == PROTO_DATA ? PROTO_ZERO : 0;
+		ev.msg.flags = shape & 16 ? fuzz_u8(&in) & 7 : ev.msg.type == PROTO_DATA ? PROTO_ZERO : 0;
 		ev.msg.right = shape & 32 ? fuzz_u8(&in) : ev.msg.type == PROTO_DATA ? PROTO_READ + (shape & 1) : 0;
 		ev.msg.acks = shape & 64 ? fuzz_u8(&in) & 3 : 0;
 		if (ev.type == PROTO_EV_PEER_LOST && (ev.peer == ctx.self))
@@ -91,6 +92,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			to_dir = false;
 		if (ev.type == PROTO_EV_PEER_LOST && ctx.self != ctx.home)
 			to_dir = false;
+		if (ev.type == PROTO_EV_PUSH || ev.type == PROTO_EV_GIVE) {
+			if (ctx.self != ctx.home || ev.peer == ctx.self)
+				continue;
+			to_dir = true;
+		}
 		if (to_dir)
 			verdict = proto_dir_step(&dir, &ctx, &ev, &out);
 		else

@@ -4,7 +4,8 @@
  *
  * A state is one or two pages on two or three nodes: directory, caches, what the guest view shows, whose bytes are the last
  * writer's, actions still to execute, and the messages in flight (any order of delivery, but for two from one node to another).
- * Moves: a fault at any node at any time, a guest write where the view is writable, an OFFER of a page that a node has, one message
+ * Moves: a fault at any node at any time, a guest write where the view is writable, an OFFER of a page that a node has, in the runs
+ * named "pushes" also a PUSH or GIVE by the home to any node and pushes along with a READ, one message
  * delivered, ONE action executed (another node's moves and guest writes come between any two), in the runs named "loss" also the
  * death of any one node at any moment.
  *
@@ -53,7 +54,8 @@ static void fly(struct walk *walk, const struct world *world, struct page *page,
 
 	if ((mutation == MUT_DROP_INV && action->msg.type == PROTO_INV) ||
 	    (mutation == MUT_DROP_DONE && action->msg.type == PROTO_DONE) ||
-	    (mutation == MUT_DROP_DROP && action->msg.type == PROTO_DROP))
+	    (mutation == MUT_DROP_DROP && action->msg.type == PROTO_DROP) ||
+	    (mutation == MUT_DROP_VOID && action->msg.type == PROTO_VOID))
 		return;
 	for (node_t to = 0; to < walk->run->nodes; to++) {
 		if (!(action->to >> to & 1) || world->dead == to + 1)
@@ -69,7 +71,7 @@ static void fly(struct walk *walk, const struct world *world, struct page *page,
 			*f = (struct flight){.msg = action->msg, .to = to};
 			f->msg.from = from;
 			if (action->with_data) {
-				f->msg.flags = PROTO_HAS_DATA;
+				f->msg.flags |= PROTO_HAS_DATA;
 				f->bytes = mutation == MUT_OLD_BYTES ? BYTES_OLD : bytes;
 			}
 			if (mutation == MUT_ACKS_SHORT && f->msg.acks && f->msg.type != PROTO_FWD_WRITE &&
@@ -233,6 +235,14 @@ static struct flight take(struct page *page, uint32_t f)
 	return flight;
 }
 
+/* Nobody pushes to a node that is known to be gone. */
+static uint64_t may_push_to(const struct walk *walk, const struct world *world, uint32_t home)
+{
+	uint64_t all = (1u << walk->run->nodes) - 1;
+
+	return world->dead && world->told >> home & 1 ? all & ~(1u << (world->dead - 1)) : all;
+}
+
 /* Whether another message between the same two nodes was sent before (or after) it. */
 static bool has_before(const struct page *page, uint32_t f)
 {
@@ -280,12 +290,14 @@ static bool expand_progress(struct walk *walk, const struct world *world)
 				continue;
 			if (walk->run->mutation != MUT_OVERTAKE && has_before(&world->page[i], f))
 				continue;
-			bool hints = flight.msg.type == PROTO_REQ_READ || flight.msg.type == PROTO_DONE;
+			bool hinted = flight.msg.type == PROTO_REQ_READ || flight.msg.type == PROTO_DONE;
+			uint32_t hints = hinted ? (walk->run->push ? 3 : 2) : 1;
 			any = true;
-			for (uint32_t hint = 0; hint <= hints; hint++) {
+			for (uint32_t hint = 0; hint < hints; hint++) {
 				next = *world;
 				take(&next.page[i], f);
-				ev.exclusive = hint;
+				ev.exclusive = hint == 1;
+				ev.push = hint == 2 ? may_push_to(walk, world, i) : 0;
 				if (proto_msg_for_dir(flight.msg.type))
 					dir_event(walk, &next, i, &ev);
 				else
@@ -366,6 +378,42 @@ static void expand_offer(struct walk *walk, const struct world *world, uint32_t 
 	settle(walk, world, &next, false);
 }
 
+/* The home pushes a copy to n, or gives it the page, whenever it likes. One last word of each node in flight bounds the states. */
+static void expand_push(struct walk *walk, const struct world *world, uint32_t i, node_t n)
+{
+	const struct page *page = &world->page[i];
+
+	if (n == i || page->dir.busy || page->dir.copyset >> n & 1 || !(may_push_to(walk, world, i) >> n & 1))
+		return;
+	for (uint32_t f = 0; f < page->flights; f++)
+		if (page->flight[f].to == n && is_last_word(&page->flight[f].msg, i))
+			return;
+	for (uint8_t type = PROTO_EV_PUSH; type <= PROTO_EV_GIVE; type++) {
+		struct proto_event ev = {.type = type, .peer = n};
+		struct world next = *world;
+
+		next.faults -= walk->run->faults ? 1 : 0;
+		if (walk->run->mutation == MUT_SILENT_PUSH) {
+			const struct proto_action push = {.type = PROTO_SEND,
+							  .to = (uint64_t)1 << n,
+							  .with_data = true,
+							  .msg = {.type = PROTO_DATA,
+								  .flags = PROTO_PUSH,
+								  .right = PROTO_READ,
+								  .epoch = EPOCH,
+								  .seq = page->dir.seq,
+								  .requester = n}};
+
+			if (page->at[i].view != PROTO_READ)
+				continue;
+			fly(walk, &next, &next.page[i], &push, i, page->at[i].bytes);
+		} else {
+			dir_event(walk, &next, i, &ev);
+		}
+		settle(walk, world, &next, false);
+	}
+}
+
 static void expand_guest(struct walk *walk, const struct world *world)
 {
 	struct world next;
@@ -384,6 +432,8 @@ static void expand_guest(struct walk *walk, const struct world *world)
 			if (p->todos || (walk->run->faults && !world->faults))
 				continue;
 			expand_offer(walk, world, i, n);
+			if (walk->run->push && world->dead != i + 1)
+				expand_push(walk, world, i, n);
 			for (uint8_t type = PROTO_EV_FAULT_READ; type <= PROTO_EV_FAULT_WRITE; type++) {
 				struct proto_event ev = {.type = type};
 
@@ -453,6 +503,8 @@ static bool run_clean(const struct run *run)
 static bool run_mutated(enum mutation mutation)
 {
 	struct run run = {.name = mutation_names[mutation], .nodes = 3, .pages = 1, .loss = mutation == MUT_HOME_NOT_TOLD};
+
+	run.push = mutation == MUT_DROP_VOID || mutation == MUT_SILENT_PUSH;
 	struct walk walk;
 	bool found;
 
@@ -469,6 +521,8 @@ int main(int argc, char **argv)
 	static const struct run runs[] = {
 		{.name = "3 nodes, 1 page", .nodes = 3, .pages = 1},
 		{.name = "3 nodes, 1 page, loss of any node", .nodes = 3, .pages = 1, .loss = true},
+		{.name = "3 nodes, 1 page, pushes, loss of any", .nodes = 3, .pages = 1, .push = true, .loss = true},
+		{.name = "3 nodes, 1 page, pushes", .nodes = 3, .pages = 1, .push = true},
 		{.name = "2 nodes, 2 pages of different homes", .nodes = 2, .pages = 2},
 		{.name = "3 nodes, 2 pages, any 3 faults or offers", .nodes = 3, .pages = 2, .faults = 3},
 	};

@@ -28,6 +28,8 @@ enum mutation {
 	MUT_DROP_DROP,
 	MUT_SILENT_DROP,
 	MUT_LAST_DROPPED,
+	MUT_DROP_VOID,
+	MUT_SILENT_PUSH,
 	MUT_END
 };
 
@@ -48,6 +50,8 @@ static const char *const mutation_names[MUT_END] = {
 	[MUT_DROP_DROP] = "a DROP vanishes",
 	[MUT_SILENT_DROP] = "a copy is dropped without a word",
 	[MUT_LAST_DROPPED] = "the last copy is dropped, not adopted",
+	[MUT_DROP_VOID] = "a VOID vanishes",
+	[MUT_SILENT_PUSH] = "a copy is pushed without the directory",
 };
 
 struct run {
@@ -56,6 +60,7 @@ struct run {
 	uint32_t pages;
 	uint32_t faults; /* 0: any number */
 	bool loss;
+	bool push; /* the home pushes and gives, at any time, to anyone */
 	enum mutation mutation;
 };
 
@@ -112,6 +117,7 @@ static inline int hop(uint8_t type)
 	case PROTO_INV:
 	case PROTO_GRANT:
 	case PROTO_DROP:
+	case PROTO_VOID:
 		return 2;
 	case PROTO_DATA:
 	case PROTO_ACK:
@@ -131,6 +137,9 @@ static inline void check_hops(struct walk *walk, const struct proto_event *cause
 {
 	int before = cause->type == PROTO_EV_MSG ? hop(cause->msg.type) : 0;
 
+	if (cause->type == PROTO_EV_PUSH || cause->type == PROTO_EV_GIVE)
+		before = 1; /* stands for the request that it spares */
+
 	for (uint32_t i = 0; i < out->n; i++) {
 		uint8_t type = out->action[i].msg.type;
 
@@ -143,7 +152,7 @@ static inline bool wakes(const struct proto_actions *out)
 {
 	for (uint32_t i = 0; i < out->n; i++)
 		if (out->action[i].type == PROTO_UPGRADE || out->action[i].type == PROTO_FAIL ||
-		    (out->action[i].type == PROTO_INSTALL && out->action[i].wake))
+		    out->action[i].type == PROTO_WAKE || (out->action[i].type == PROTO_INSTALL && out->action[i].wake))
 			return true;
 	return false;
 }
@@ -157,10 +166,12 @@ static inline bool is_last_word(const struct proto_msg *msg, node_t home)
 /* The right that a node has when it has heard the last word that is under way to it. */
 static uint8_t right_to_be(const struct page *page, node_t home, node_t n)
 {
-	for (uint32_t f = 0; f < page->flights; f++)
+	uint8_t right = page->at[n].cache.right;
+
+	for (uint32_t f = 0; f < page->flights; f++) /* of several the last counts */
 		if (page->flight[f].to == n && is_last_word(&page->flight[f].msg, home))
-			return page->flight[f].msg.type == PROTO_GRANT ? PROTO_WRITE : page->flight[f].msg.right;
-	return page->at[n].cache.right;
+			right = page->flight[f].msg.type == PROTO_GRANT ? PROTO_WRITE : page->flight[f].msg.right;
+	return right;
 }
 
 static inline void check_world(struct walk *walk, const struct world *world)
@@ -220,8 +231,8 @@ static uint32_t rank(const struct walk *walk, const struct world *world)
 {
 	static const uint8_t of_msg[PROTO_MSG_END] = {
 		[PROTO_REQ_READ] = 64, [PROTO_REQ_WRITE] = 64, [PROTO_FWD_READ] = 12, [PROTO_FWD_WRITE] = 12, [PROTO_INV] = 6,
-		[PROTO_ACK] = 2,       [PROTO_DATA] = 3,       [PROTO_GRANT] = 3,     [PROTO_DONE] = 1,       [PROTO_LOST] = 2,
-		[PROTO_FWD_GRANT] = 9, [PROTO_OFFER] = 92,     [PROTO_DROP] = 6,
+		[PROTO_ACK] = 2,       [PROTO_DATA] = 4,       [PROTO_GRANT] = 3,     [PROTO_DONE] = 1,       [PROTO_LOST] = 2,
+		[PROTO_FWD_GRANT] = 9, [PROTO_OFFER] = 92,     [PROTO_DROP] = 6,      [PROTO_VOID] = 2,
 	};
 	uint32_t sum = 0;
 

@@ -101,16 +101,16 @@ static inline void code_seq(struct codec *codec, uint32_t *seq, uint32_t newest)
 	*seq = (newest - back) & PROTO_SEQ_MASK;
 }
 
-/* Part of a transaction. */
+/* Part of a transaction. VOID is the answer to a request that made none. */
 static inline bool numbered(uint8_t type)
 {
-	return type > PROTO_REQ_WRITE && type != PROTO_OFFER;
+	return type > PROTO_REQ_WRITE && type != PROTO_OFFER && type != PROTO_VOID;
 }
 
 static inline void code_msg(struct codec *codec, struct proto_msg *msg, uint32_t newest)
 {
 	CODE(codec, msg->type, 4);
-	CODE(codec, msg->flags, 2);
+	CODE(codec, msg->flags, 3);
 	CODE(codec, msg->right, 2);
 	CODE(codec, msg->acks, 2);
 	CODE(codec, msg->from, 2);

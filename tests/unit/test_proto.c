@@ -317,21 +317,9 @@ START_TEST(h7_asking_twice_is_a_peer_fault)
 	struct bench b = bench_at(0);
 
 	dir_send(&b, PROTO_REQ_READ, 1, 0);
-	EXPECT_FAULT(b, dir_send(&b, PROTO_REQ_READ, 1, 0)); /* it is the one being served */
 	dir_send(&b, PROTO_REQ_READ, 2, 0);
 	EXPECT_FAULT(b, dir_send(&b, PROTO_REQ_READ, 2, 0));
 	EXPECT_FAULT(b, dir_send(&b, PROTO_REQ_WRITE, 2, 0));
-}
-END_TEST
-
-START_TEST(h7_asking_for_what_one_has_is_a_peer_fault)
-{
-	struct bench owned = bench_at(0), shared = shared_by(BIT(1) | BIT(2));
-
-	owned.dir.copyset = BIT(1);
-	EXPECT_FAULT(owned, dir_send(&owned, PROTO_REQ_READ, 1, 0));
-	EXPECT_FAULT(owned, dir_send(&owned, PROTO_REQ_WRITE, 1, 0));
-	EXPECT_FAULT(shared, dir_send(&shared, PROTO_REQ_READ, 2, 0));
 }
 END_TEST
 
@@ -637,7 +625,6 @@ int main(void)
 		h6_no_reader_overtakes_a_writer_who_waits,
 		h6_requesters_next_write_may_overtake_the_end_of_its_read,
 		h7_asking_twice_is_a_peer_fault,
-		h7_asking_for_what_one_has_is_a_peer_fault,
 		h8_done_ends_the_transaction,
 		h8_what_the_home_alone_supplies_its_own_cache_ends,
 		h9_waiters_are_served_round_robin_from_the_last,
