@@ -53,6 +53,9 @@ static int register_others(struct dsm *dsm)
 	rpn_t mine = dsm->node_first[dsm->config.self], after = dsm->node_first[dsm->config.self + 1];
 	int rc = mine ? view_register(dsm->view, 0, mine) : 0;
 
+	for (uint64_t i = 0; i < dsm->node_first[dsm->config.nodes] / BLOCK_PAGES; i++)
+		dsm->block[i] = (struct block){.whole = i >= mine / BLOCK_PAGES && i < after / BLOCK_PAGES};
+
 	if (!rc && after < dsm->node_first[dsm->config.nodes])
 		rc = view_register(dsm->view, after, dsm->node_first[dsm->config.nodes] - after);
 	return rc;
@@ -98,6 +101,8 @@ int dsm_new(const struct dsm_config *config, struct dsm **out)
 	if (!dsm)
 		goto fail;
 	dsm->config = *config;
+	if (!dsm->config.tick_ns)
+		dsm->config.tick_ns = DSM_TICK_NS;
 	memcpy(dsm->node_first, config->node_first, (config->nodes + 1) * sizeof(dsm->node_first[0]));
 	dsm->epoch = 1;
 	if (wanted != 1)
@@ -118,9 +123,9 @@ int dsm_new(const struct dsm_config *config, struct dsm **out)
 	dsm->cache = lazy_array(dsm->cache_bytes);
 	dsm->dir = lazy_array(dsm->dir_bytes);
 	dsm->history = lazy_array(home_pages(dsm));
-	dsm->split = calloc(home_pages(dsm) / BLOCK_PAGES + 1, 1);
+	dsm->block = calloc(pages / BLOCK_PAGES, sizeof(*dsm->block));
 	dsm->shard = calloc(wanted, sizeof(*dsm->shard));
-	if (!dsm->cache || !dsm->dir || !dsm->history || !dsm->split || !dsm->shard)
+	if (!dsm->cache || !dsm->dir || !dsm->history || !dsm->block || !dsm->shard)
 		goto fail;
 	rc = register_others(dsm);
 	for (unsigned i = 0; i < wanted && !rc; i++) {
@@ -147,7 +152,7 @@ void dsm_free(struct dsm *dsm)
 	for (unsigned i = 0; i < dsm->shards; i++)
 		shard_destroy(&dsm->shard[i]);
 	free(dsm->shard);
-	free(dsm->split);
+	free(dsm->block);
 	if (dsm->cache)
 		munmap(dsm->cache, dsm->cache_bytes);
 	if (dsm->dir)
@@ -182,7 +187,6 @@ int dsm_reset(struct dsm *dsm, uint16_t epoch)
 	dsm->epoch = epoch;
 	for (unsigned i = 0; i < dsm->shards; i++)
 		shard_reset(&dsm->shard[i]);
-	memset(dsm->split, 0, home_pages(dsm) / BLOCK_PAGES + 1);
 	/* Fresh zero pages, and the memory given back. */
 	if (madvise(dsm->cache, dsm->cache_bytes, MADV_DONTNEED) < 0 ||
 	    (dsm->dir_bytes &&
@@ -229,7 +233,7 @@ static void find_hottest(const struct dsm *dsm, struct dsm_stats *out)
 	rpn_t first = dsm->node_first[dsm->config.self];
 
 	for (uint64_t block = 0; block < home_pages(dsm) / BLOCK_PAGES; block++) {
-		if (!__atomic_load_n(&dsm->split[block], __ATOMIC_RELAXED))
+		if (!__atomic_load_n(&dsm->block[first / BLOCK_PAGES + block].shared, __ATOMIC_RELAXED))
 			continue;
 		for (uint64_t i = block * BLOCK_PAGES; i < (block + 1) * BLOCK_PAGES; i++)
 			dsm_stats_hot(out, first + i, __atomic_load_n(&dsm->dir[i].word, __ATOMIC_RELAXED) >> 2);

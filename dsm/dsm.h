@@ -22,13 +22,16 @@
 #include "net/net.h"
 
 #define DSM_REQUEST_TIMEOUT_NS (10 * NS_PER_SEC)
+#define DSM_TICK_NS            NS_PER_SEC
 
 /* Optimisations that can be switched off, to see what each is worth. Name for people, what it is. The order is the wire's. */
 #define DSM_OPTIMISATIONS(X)                                                                            \
 	X(REPLICAS, "replicas", "page tables that go round are lent to all nodes; only with one shard") \
 	X(DAMPING, "damping", "a page that several nodes want is kept for a moment")                    \
 	X(MIGRATION, "migration", "who reads a page that migrates gets it writable at once")            \
-	X(AHEAD, "ahead", "pages that a stream of faults will want are asked for ahead")
+	X(AHEAD, "ahead", "pages that a stream of faults will want are asked for ahead")                \
+	X(BLOCKS, "blocks", "who asks first for a page of a block that nobody used gets all of it")     \
+	X(MERGING, "merging", "a block that is one node's again becomes a huge page again")
 
 enum dsm_optimisation {
 #define BIT(id, name, text) DSM_BIT_##id,
@@ -59,6 +62,7 @@ struct dsm_config {
 	uint64_t budget_bytes;   /* what this node's process may have resident (evict.h); 0: no bound */
 	uint64_t files_bytes; /* of the budget: what the process keeps resident beside guest RAM and dsm, such as a kernel image */
 	uint64_t poll_ns;     /* how long a shard polls before it sleeps */
+	uint64_t tick_ns;     /* how long at least a block has to be quiet before it is merged; 0: DSM_TICK_NS */
 	struct dsm_sink *sink;
 };
 

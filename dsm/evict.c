@@ -103,6 +103,11 @@ bool evict_has_room(const struct evict *e)
 	return !e->count && e->taken < e->high + (e->soft - e->high) / 2;
 }
 
+bool evict_has_block(const struct evict *e, uint32_t requests)
+{
+	return e->limit == UINT64_MAX || e->taken + (requests + 1) * (uint64_t)BLOCK_PAGES < e->high;
+}
+
 bool evict_may_adopt(const struct evict *e)
 {
 	return e->taken < e->limit;

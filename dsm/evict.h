@@ -71,6 +71,8 @@ void evict_lent(struct shard *shard);
 bool evict_holds_back(struct shard *shard, const struct view_fault *fault);
 /* Whether there are frames for pages that nobody waits for yet. */
 bool evict_has_room(const struct evict *evict);
+/* Whether there are frames for a block of pages for each of `requests` under way and the one that is made now. */
+bool evict_has_block(const struct evict *evict, uint32_t requests);
 /* Whether the home may take an offered page of its own: there is a frame. */
 bool evict_may_adopt(const struct evict *evict);
 /* After each round of the shard's loop: serves faults that wait, offers pages. Sets sleep_ns. -errno, logged. */

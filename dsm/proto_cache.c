@@ -186,7 +186,7 @@ static enum proto_verdict cache_receive(struct proto_cache *cache, const struct 
 		return PROTO_PEER_FAULT;
 	switch (msg->type) {
 	case PROTO_ACK:
-		if (cache->pending != PROTO_WRITE || acked & bit(msg->from))
+		if (cache->pending != PROTO_WRITE || cache->right == PROTO_WRITE || acked & bit(msg->from))
 			return PROTO_PEER_FAULT;
 		acked |= bit(msg->from);
 		break;

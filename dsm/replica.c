@@ -498,6 +498,16 @@ bool replica_borrows(const struct replicas *r, rpn_t page)
 	return false;
 }
 
+bool replica_within(const struct replicas *r, rpn_t first, uint64_t pages)
+{
+	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (r->replica[i].page - first < pages)
+			return true;
+	return false;
+}
+
 bool replica_any(const struct replicas *r)
 {
 	return atomic_load_explicit(&r->n, memory_order_relaxed) != 0;

@@ -112,6 +112,8 @@ CHECKED int replica_wake(struct shard *shard);
 bool replica_any(const struct replicas *replicas);
 /* The page is here as a replica of another home's. */
 bool replica_borrows(const struct replicas *replicas, rpn_t page);
+/* One of these pages is lent or borrowed here. */
+bool replica_within(const struct replicas *replicas, rpn_t first, uint64_t pages);
 /* The oldest recall or return is older than `ns`. */
 bool replica_overdue(const struct replicas *replicas, uint64_t now, uint64_t ns);
 

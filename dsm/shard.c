@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "dsm/blocks.h"
 #include "dsm/steps.h"
 
 #define CHECK_EVERY_NS NS_PER_SEC
@@ -62,7 +63,8 @@ static void on_fault(struct shard *shard, const struct view_fault *fault)
 		shard_fault(shard, fault);
 }
 
-static void on_replica_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+/* What is not one message of the protocol of one page. */
+static void on_other_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
 {
 	char why[96];
 
@@ -70,7 +72,7 @@ static void on_replica_message(struct shard *shard, node_t from, const struct wi
 		shard_count(&shard->stats.stale, 1);
 		return;
 	}
-	int rc = replica_message(shard, from, hdr, payload);
+	int rc = hdr->type == WIRE_BLOCK ? block_take(shard, from, hdr) : replica_message(shard, from, hdr, payload);
 	if (rc != -EPROTO) {
 		steps_settle(shard, rc);
 		return;
@@ -112,12 +114,15 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 		dsm->config.sink->lost(dsm->config.sink, from, why);
 		return;
 	}
-	if (hdr->type >= WIRE_LEND && hdr->type <= WIRE_RELEASED) {
-		on_replica_message(shard, from, hdr, work.payload);
+	if ((hdr->type >= WIRE_LEND && hdr->type <= WIRE_RELEASED) || hdr->type == WIRE_BLOCK) {
+		on_other_message(shard, from, hdr, work.payload);
 		return;
 	}
+	if (ev.msg.type == PROTO_REQ_READ || ev.msg.type == PROTO_REQ_WRITE)
+		shard->with_room = (shard->with_room & ~((uint64_t)1 << from)) | (uint64_t) !!(hdr->flags & WIRE_F_ROOM) << from;
+	ev.msg.flags = hdr->flags & WIRE_F_PUSH ? PROTO_PUSH : 0;
 	if (ev.msg.type == PROTO_DATA) {
-		ev.msg.flags = hdr->len ? PROTO_HAS_DATA : PROTO_ZERO;
+		ev.msg.flags |= hdr->len ? PROTO_HAS_DATA : PROTO_ZERO;
 		ev.msg.right = hdr->flags & WIRE_F_WRITE ? PROTO_WRITE : PROTO_READ;
 	} else if (ev.msg.type == PROTO_GRANT) {
 		shard_count(&shard->stats.upgrades, 1);
@@ -202,6 +207,7 @@ static void *shard_main(void *arg)
 		uint64_t sleep_ns = now - last_work < shard->dsm->config.poll_ns ? 0 : 250 * NS_PER_MS;
 
 		sleep_ns = MIN(sleep_ns, shard->evict.sleep_ns);
+		sleep_ns = MIN(sleep_ns, shard->dsm->config.tick_ns / 4);
 		if (replica_any(&shard->replicas))
 			sleep_ns = MIN(sleep_ns, REPLICA_LOOK_NS);
 		if (due)
@@ -233,6 +239,8 @@ static void *shard_main(void *arg)
 			steps_settle(shard, replica_look(shard, now));
 		if (!shard->failed)
 			steps_settle(shard, evict_look(shard, now));
+		if (!shard->failed)
+			steps_settle(shard, block_look(shard, now));
 		if (now >= shard->next_check_ns)
 			check_ages(shard, clock_ns()); /* not `now`: requests were made since */
 	}
@@ -350,6 +358,7 @@ void shard_reset(struct shard *shard)
 	pagetab_clear(&shard->busy_tab);
 	shard->self_count = 0;
 	shard->held_count = 0;
+	shard->giving = false;
 	replicas_reset(&shard->replicas);
 	evict_reset(&shard->evict);
 }

@@ -24,6 +24,14 @@
 #define SHARD_LOOPBACK 128u  /* a FWD_READ for each other node, and what else a step sends */
 #define SHARD_HELD     256u
 
+/* What a node knows of a block (blocks.h), also of one of another home. Its shard's. */
+struct block {
+	bool whole;    /* not registered, every page is this node's */
+	bool shared;   /* it was in pages once; read by dsm_stats, too */
+	uint8_t quiet; /* ticks without a message after which it is merged; 0: it never was */
+	uint32_t tick; /* of the last message */
+};
+
 /* What all shards of a node share; written before they start, each page's entries by its shard only. */
 struct dsm {
 	struct dsm_config config;
@@ -34,7 +42,7 @@ struct dsm {
 	uint8_t *cache;                  /* [pages] proto_cache_pack */
 	struct proto_dir_packed *dir;    /* [pages of this home] */
 	uint8_t *history;                /* [pages of this home] history.h */
-	uint8_t *split;                  /* [blocks of this home] */
+	struct block *block;             /* [blocks] */
 	uint64_t cache_bytes, dir_bytes; /* of the arrays */
 	unsigned shards;
 	struct shard *shard;
@@ -85,6 +93,13 @@ struct shard {
 	struct damping damping;
 	struct streams streams;
 	struct evict evict;
+	uint64_t with_room; /* nodes whose last request said that they have frames to spare */
+	bool giving;        /* block_give is due: */
+	node_t give_to;
+	rpn_t give_page;
+	rpn_t block_hand; /* where block_look goes on */
+	uint64_t next_blocks_ns;
+	uint32_t tick; /* of the monotonic clock, dsm_config.tick_ns each, when block_look last looked */
 	struct shard_held held[SHARD_HELD];
 	uint32_t held_count;
 	uint8_t *loaded; /* one page: between LOAD and SEND */
@@ -116,6 +131,11 @@ void shard_post(struct shard *shard, node_t to, const struct wire_hdr *hdr, cons
 void shard_post_now(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload);
 node_t shard_home(const struct shard *shard, rpn_t page);
 gpa_t shard_gpa(const struct shard *shard, rpn_t page);
+/* The node's last request said so. */
+static inline bool shard_has_room(const struct shard *shard, node_t node)
+{
+	return shard->with_room >> node & 1;
+}
 /* True if the address is RAM, its page is this shard's and this node has its valid bytes. */
 bool shard_readable(const struct shard *shard, gpa_t gpa, rpn_t *page);
 /* A request that waited for the end of a recall. */

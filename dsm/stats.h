@@ -47,6 +47,9 @@
 	X(frame_waits, "faults that waited for a frame")      \
 	X(frames, "frames taken or set aside")                \
 	X(splits, "private blocks split")                     \
+	X(merges, "blocks merged again")                      \
+	X(blocks_given, "untouched blocks given whole")       \
+	X(blocks_taken, "untouched blocks received whole")    \
 	X(stale, "stale messages")                            \
 	X(metadata_bytes, "bytes of bookkeeping")             \
 	X(ram_bytes, "bytes of guest RAM here")               \

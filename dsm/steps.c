@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "dsm/blocks.h"
 #include "dsm/history.h"
 
 /* Relaxed: a reader wants a recent value, nothing is ordered by it. */
@@ -47,7 +48,7 @@ node_t shard_home(const struct shard *shard, rpn_t page)
 	return steps_home(shard->dsm, page);
 }
 
-static struct proto_ctx ctx_of(const struct dsm *dsm, rpn_t page)
+struct proto_ctx steps_ctx(const struct dsm *dsm, rpn_t page)
 {
 	return (struct proto_ctx){
 		.self = dsm->config.self,
@@ -69,7 +70,7 @@ static const struct wire_name wire_names[] = {
 	{PROTO_INV, WIRE_INV},           {PROTO_ACK, WIRE_ACK},
 	{PROTO_DATA, WIRE_DATA},         {PROTO_GRANT, WIRE_GRANT},
 	{PROTO_DONE, WIRE_DONE},         {PROTO_OFFER, WIRE_OFFER},
-	{PROTO_DROP, WIRE_DROP},
+	{PROTO_DROP, WIRE_DROP},         {PROTO_VOID, WIRE_VOID},
 };
 
 static uint8_t to_wire(uint8_t proto)
@@ -124,8 +125,13 @@ static void send_to(struct shard *shard, node_t to, rpn_t page, const struct pro
 		.node = (uint16_t)msg->requester,
 	};
 
+	if (msg->flags & PROTO_PUSH)
+		hdr.flags |= WIRE_F_PUSH;
+	if ((msg->type == PROTO_REQ_READ || msg->type == PROTO_REQ_WRITE) &&
+	    evict_has_block(&shard->evict, shard->pending_tab.used))
+		hdr.flags |= WIRE_F_ROOM;
 	if (msg->type == PROTO_DATA) {
-		hdr.flags = (uint8_t)((bytes ? 0 : WIRE_F_ZERO) | (msg->right == PROTO_WRITE ? WIRE_F_WRITE : 0));
+		hdr.flags |= (uint8_t)((bytes ? 0 : WIRE_F_ZERO) | (msg->right == PROTO_WRITE ? WIRE_F_WRITE : 0));
 		shard_count(bytes ? &shard->stats.pages_out : &shard->stats.pages_out_zero, 1);
 	}
 	shard_post(shard, to, &hdr, bytes);
@@ -185,7 +191,9 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			break;
 		case PROTO_MAP:
 			shard_count(&shard->stats.faults_local, 1);
-			rc = view_map(view, page, a->right == PROTO_WRITE, work->protected_page);
+			/* In a whole block it was a fault of before. */
+			rc = block_is_whole(shard->dsm, page) ? 0
+							      : view_map(view, page, a->right == PROTO_WRITE, work->protected_page);
 			break;
 		case PROTO_WAKE:
 			rc = view_wake(view, page);
@@ -243,7 +251,10 @@ static void finished(struct shard *shard, rpn_t page, const struct shard_pending
 int steps_cache(struct shard *shard, const struct proto_event *ev, const struct work *work)
 {
 	struct dsm *dsm = shard->dsm;
-	struct proto_ctx ctx = ctx_of(dsm, work->page);
+	struct proto_ctx ctx = steps_ctx(dsm, work->page);
+	int rc = ev->type == PROTO_EV_MSG ? block_split(shard, work->page) : 0;
+	if (rc)
+		return rc;
 	uint32_t slot = pagetab_find(&shard->pending_tab, work->page);
 	struct proto_actions actions;
 	struct proto_cache idle;
@@ -278,7 +289,7 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 			.ahead = work->ahead,
 		};
 	}
-	int rc = execute(shard, &actions, work);
+	rc = execute(shard, &actions, work);
 	if (proto_cache_idle(cache)) {
 		dsm->cache[work->page] = proto_cache_pack(cache);
 		if (slot != PAGETAB_NONE) {
@@ -296,10 +307,9 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 bool steps_lacks(const struct shard *shard, rpn_t page, bool write)
 {
 	const struct dsm *dsm = shard->dsm;
-	rpn_t first = dsm->node_first[dsm->config.self];
 	struct proto_cache cache;
 
-	if (page >= first && page < dsm->node_first[dsm->config.self + 1] && !dsm->split[(page - first) / BLOCK_PAGES])
+	if (block_is_whole(dsm, page))
 		return false;
 	proto_cache_unpack(dsm->cache[page], &cache);
 	return cache.right < (write ? PROTO_WRITE : PROTO_READ) && !cache.lost &&
@@ -311,29 +321,18 @@ bool steps_holds(const struct shard *shard, rpn_t page)
 	return (shard->dsm->cache[page] & 3) != PROTO_NONE || pagetab_find(&shard->pending_tab, page) != PAGETAB_NONE;
 }
 
-/* The first request from another node for a page of a private block makes the block shared. */
-static int split_once(struct shard *shard, rpn_t page)
-{
-	struct dsm *dsm = shard->dsm;
-	rpn_t first = page & ~(rpn_t)(BLOCK_PAGES - 1);
-	uint64_t block = (first - dsm->node_first[dsm->config.self]) / BLOCK_PAGES;
-
-	if (dsm->split[block])
-		return 0;
-	__atomic_store_n(&dsm->split[block], 1, __ATOMIC_RELAXED); /* dsm_stats looks at it from another thread */
-	shard_count(&shard->stats.splits, 1);
-	shard_count(&shard->stats.metadata_bytes, BLOCK_PAGES * (sizeof(struct proto_dir_packed) + 2));
-	for (rpn_t p = first; p < first + BLOCK_PAGES; p++) {
-		struct proto_cache cache = {.right = PROTO_WRITE};
-
-		dsm->cache[p] = proto_cache_pack(&cache);
-	}
-	return view_split(dsm->view, first);
-}
-
-static struct proto_dir_packed *packed_of(struct dsm *dsm, rpn_t page)
+struct proto_dir_packed *steps_packed(struct dsm *dsm, rpn_t page)
 {
 	return &dsm->dir[page - dsm->node_first[dsm->config.self]];
+}
+
+void steps_pack(struct proto_dir_packed *packed, const struct proto_dir *dir)
+{
+	struct proto_dir_packed now = proto_dir_pack(dir);
+
+	packed->copyset[0] = now.copyset[0];
+	packed->copyset[1] = now.copyset[1];
+	__atomic_store_n(&packed->word, now.word, __ATOMIC_RELAXED); /* read by dsm_stats, too */
 }
 
 /* Only this home has it, nobody here waits for it, and it has changed hands often. */
@@ -381,7 +380,7 @@ static void count_migration(struct shard *shard, rpn_t page, uint64_t readers, c
 int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
 {
 	struct dsm *dsm = shard->dsm;
-	struct proto_ctx ctx = ctx_of(dsm, work->page);
+	struct proto_ctx ctx = steps_ctx(dsm, work->page);
 	struct proto_actions actions;
 	struct proto_dir idle;
 	struct proto_dir *dir = &idle;
@@ -390,10 +389,10 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		proto_dir_init(&idle, &ctx);
 		return verdict_of(shard, &ev->msg, proto_dir_step(&idle, &ctx, ev, &actions), work->page);
 	}
-	int rc = split_once(shard, work->page);
+	int rc = block_asked(shard, ev->msg.from, work->page);
 	if (rc)
 		return rc;
-	struct proto_dir_packed *packed = packed_of(dsm, work->page);
+	struct proto_dir_packed *packed = steps_packed(dsm, work->page);
 	uint32_t slot = pagetab_find(&shard->busy_tab, work->page);
 	if (slot != PAGETAB_NONE)
 		dir = &shard->busy[slot];
@@ -423,11 +422,7 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 	}
 	rc = execute(shard, &actions, work);
 	if (proto_dir_idle(dir)) {
-		struct proto_dir_packed now = proto_dir_pack(dir);
-
-		packed->copyset[0] = now.copyset[0];
-		packed->copyset[1] = now.copyset[1];
-		__atomic_store_n(&packed->word, now.word, __ATOMIC_RELAXED); /* read by dsm_stats, too */
+		steps_pack(packed, dir);
 		if (slot != PAGETAB_NONE)
 			pagetab_remove(&shard->busy_tab, work->page);
 	}
@@ -465,8 +460,7 @@ bool shard_readable(const struct shard *shard, gpa_t gpa, rpn_t *page)
 		return false;
 	*page = p;
 	struct proto_cache cache;
-	rpn_t first = dsm->node_first[dsm->config.self];
-	if (p >= first && p < dsm->node_first[dsm->config.self + 1] && !dsm->split[(p - first) / BLOCK_PAGES])
+	if (block_is_whole(dsm, p))
 		return true;
 	proto_cache_unpack(dsm->cache[p], &cache);
 	return cache.right != PROTO_NONE && !view_is_hole(dsm->view, p);
@@ -560,6 +554,14 @@ bool steps_hold(struct shard *shard, rpn_t page, const struct proto_msg *msg)
 	return true;
 }
 
+bool steps_holds_back(const struct shard *shard, rpn_t first, uint64_t pages)
+{
+	for (uint32_t i = 0; i < shard->held_count; i++)
+		if (shard->held[i].page - first < pages)
+			return true;
+	return false;
+}
+
 /* Obeys what is due. Returns when the next is, or 0. */
 uint64_t steps_release_held(struct shard *shard)
 {
@@ -583,6 +585,8 @@ void steps_settle(struct shard *shard, int rc)
 {
 	if (!rc)
 		rc = drain_self(shard);
+	if (!rc && shard->giving)
+		rc = block_give(shard);
 	if (rc && !shard->failed)
 		shard_fail(shard, "guest RAM cannot be served any more; see the line above");
 }

@@ -28,6 +28,13 @@ uint64_t steps_release_held(struct shard *shard);
 /* After each event: the messages to this node itself, or the end. */
 void steps_settle(struct shard *shard, int rc);
 
+/* For blocks.c, which makes the steps of a whole block at once. */
+struct proto_ctx steps_ctx(const struct dsm *dsm, rpn_t page);
+struct proto_dir_packed *steps_packed(struct dsm *dsm, rpn_t page);
+void steps_pack(struct proto_dir_packed *packed, const struct proto_dir *dir); /* at rest only */
+/* Whether a message about one of these pages waits for its moment. */
+bool steps_holds_back(const struct shard *shard, rpn_t first, uint64_t pages);
+
 /* This node has the page or has asked for it. */
 bool steps_holds(const struct shard *shard, rpn_t page);
 node_t steps_home(const struct dsm *dsm, rpn_t page);

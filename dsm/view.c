@@ -23,6 +23,10 @@
 #define FSCONFIG_CMD_CREATE 6
 #endif
 
+#ifndef MADV_COLLAPSE /* Linux 6.1 */
+#define MADV_COLLAPSE 25
+#endif
+
 #define WANTED_FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
 
 struct view {
@@ -382,6 +386,36 @@ int view_split(struct view *view, rpn_t first)
 		i += n ? n : 1;
 	}
 	return rc;
+}
+
+/* Pages of the block that are in the file. */
+static uint64_t count_pages(const struct view *view, rpn_t first)
+{
+	off_t at = (off_t)(first << PAGE_SHIFT), end = at + (off_t)BLOCK_BYTES;
+	uint64_t bytes = 0;
+
+	while ((at = lseek(view->fd, at, SEEK_DATA)) >= 0 && at < end) {
+		off_t hole = lseek(view->fd, at, SEEK_HOLE);
+
+		if (hole < 0)
+			break;
+		bytes += (uint64_t)(MIN(hole, end) - at);
+		at = hole;
+	}
+	return bytes >> PAGE_SHIFT;
+}
+
+int view_merge(struct view *view, rpn_t first)
+{
+	struct uffdio_range range = {.start = guest_addr(view, first), .len = BLOCK_BYTES};
+
+	if (ioctl(view->uffd[view_shard(view, first)], UFFDIO_UNREGISTER, &range) < 0)
+		return fault_error("unregistering", first, errno);
+	/* Both make it quicker, no more: a kernel may have no huge pages, or none to spare now. */
+	madvise(view->guest + (first << PAGE_SHIFT), BLOCK_BYTES, MADV_HUGEPAGE);
+	if (count_pages(view, first) > BLOCK_PAGES / 2)
+		madvise(view->guest + (first << PAGE_SHIFT), BLOCK_BYTES, MADV_COLLAPSE);
+	return 0;
 }
 
 int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake)

@@ -58,6 +58,10 @@ CHECKED int view_register(struct view *view, rpn_t first, uint64_t pages);
  * can be punched out alone. vCPUs may run meanwhile; what they touch waits. Afterwards every page has the right WRITE. */
 CHECKED int view_split(struct view *view, rpn_t first);
 
+/* The reverse, of a block every page of which has the right WRITE and about which nothing goes on: no longer registered, and a huge
+ * page again if most of it is in the file. Who waits is woken. */
+CHECKED int view_merge(struct view *view, rpn_t first);
+
 /* Fills a hole with the PAGE_BYTES at `bytes` (NULL: zeros). `wake`: who waits for the page tries again. */
 CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake);
 /* Answers a fault on a page whose right suffices already: fills a hole with zeros, or takes a protection off that the fault

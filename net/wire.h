@@ -30,7 +30,7 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION          5 /* raised by any change to this file that an older node would misread */
+#define WIRE_VERSION          6 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES        24
 #define WIRE_PAYLOAD_MAX      65536u /* of a control message */
 #define WIRE_DSM_PAYLOAD_MAX  4096u  /* of a message on a dsm lane: a page */
@@ -63,9 +63,12 @@ enum wire_type {
 	/* eviction */
 	WIRE_OFFER, /* */
 	WIRE_DROP,  /* */
+	/* pushes */
+	WIRE_VOID,  /* */
+	WIRE_BLOCK, /* every page of the block of `arg` but that one is given to the receiver, zero, right WRITE (dsm/blocks.h) */
 
 	/* control lane; arg = 0 where nothing is said */
-	WIRE_IPI = 16,  /* wire_ipi */
+	WIRE_IPI = 24,  /* wire_ipi */
 	WIRE_EOI,       /* arg = vector */
 	WIRE_ROUTE,     /* wire_route; answered by WIRE_ROUTE_ACK with its seq */
 	WIRE_ROUTE_ACK, /* */
@@ -97,6 +100,8 @@ enum wire_type {
 /* Flags; each type allows its own (the table). */
 #define WIRE_F_ZERO  0x01 /* DATA: the page is all zero and not sent */
 #define WIRE_F_WRITE 0x02 /* DATA: the right to write comes with it */
+#define WIRE_F_ROOM  0x04 /* REQ_READ, REQ_WRITE: the sender has frames to spare: it may be given a block, and copies pushed */
+#define WIRE_F_PUSH  0x08 /* FWD_READ, DATA: the requester has not asked */
 
 enum wire_lane {
 	WIRE_LANE_CONTROL,

@@ -34,7 +34,9 @@ static const struct rate rates[] = {
 	{"pages given for good, of requests served", {"migrated"}, {"served"}, 1},
 	{"page tables lent, of requests served", {"replicas_lent"}, {"served"}, 1},
 	{"orders to give a page up that waited, of all", {"held"}, {"invalidations"}, 1},
-	{"blocks that are shared, of all here", {"splits"}, {"ram_bytes"}, (double)BLOCK_BYTES},
+	{"blocks that were split, of all here", {"splits"}, {"ram_bytes"}, (double)BLOCK_BYTES},
+	{"blocks that became whole again, of those", {"merges"}, {"splits"}, 1},
+	{"blocks given whole, of those", {"blocks_given"}, {"splits"}, 1},
 };
 
 struct table {

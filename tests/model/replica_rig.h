@@ -150,13 +150,13 @@ static inline void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
 
 /* ---- the rig ---- */
 
-/* The block is shared from the start: split_once of steps.c, without the request. */
+/* The block is shared from the start: block_split of blocks.c, without the request. */
 static inline void split(struct rig *rig, node_t home)
 {
 	rpn_t first = home * SIM_HOME_PAGES;
 	struct proto_cache cache = {.right = PROTO_WRITE};
 
-	rig->dsm[home]->split[0] = 1;
+	rig->dsm[home]->block[first / BLOCK_PAGES] = (struct block){.shared = true};
 	for (rpn_t p = first; p < first + BLOCK_PAGES; p++)
 		rig->dsm[home]->cache[p] = proto_cache_pack(&cache);
 	if (view_split(rig->sim.view[home], first))
@@ -195,7 +195,8 @@ static inline struct rig *rig_new(node_t nodes, node_t flag_home)
 					    .shards = 1,
 					    .lane = &lane,
 					    .low_pages = first[nodes],
-					    .without = DSM_WITHOUT(DAMPING) | DSM_WITHOUT(AHEAD),
+					    .without = DSM_WITHOUT(DAMPING) | DSM_WITHOUT(AHEAD) | DSM_WITHOUT(BLOCKS) |
+						       DSM_WITHOUT(MERGING),
 					    .sink = &rig->sim.sink};
 
 		rig->lane[n] = (struct rig_lane){.lane = {.ops = &lane_ops, .self = n, .nodes = nodes, .lane = 1}, .rig = rig};

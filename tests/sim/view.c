@@ -125,6 +125,21 @@ int view_split(struct view *view, rpn_t first)
 	return 0;
 }
 
+int view_merge(struct view *view, rpn_t first)
+{
+	sim_spend(view->sim, view->sim->options.costs.split);
+	for (rpn_t p = first; p < first + BLOCK_PAGES; p++) {
+		if (view->state[p] != HOLE && view->state[p] != WRITE)
+			sim_fail(view->sim, "node %u merges a block of which page %llu is not its own", view->node,
+				 (unsigned long long)p);
+		if (view->state[p] == HOLE)
+			memset(simview_at(view, p), 0, PAGE_BYTES);
+		view->state[p] = PRIVATE;
+		sim_wake(view->sim, view->node, p);
+	}
+	return 0;
+}
+
 int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake)
 {
 	sim_spend(view->sim, view->sim->options.costs.install);

@@ -7,6 +7,7 @@
 #ifndef UNIT_DSM_HELP_H
 #define UNIT_DSM_HELP_H
 
+#include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -73,6 +74,34 @@ static inline void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
 		return;
 	fprintf(stderr, "node %u lost: %s\n", peer, why);
 	_exit(1);
+}
+
+/* Node n, over its lanes (taken over): the first[]s are the pages of the nodes. */
+static inline void cluster_node(struct cluster *c, unsigned n, const rpn_t *first, struct net_lane **lane, unsigned without,
+				uint64_t tick_ns)
+{
+	struct dsm_config config = {.self = n,
+				    .nodes = c->nodes,
+				    .node_first = first,
+				    .shards = c->shards,
+				    .lane = lane,
+				    .without = without,
+				    .tick_ns = tick_ns,
+				    .sink = &c->sink};
+
+	ck_assert_int_eq(dsm_new(&config, &c->dsm[n]), 0);
+	ck_assert_int_eq(dsm_start(c->dsm[n]), 0);
+}
+
+static inline void cluster_stop(struct cluster *c)
+{
+	atomic_store(&c->ending, true);
+	for (unsigned n = 0; n < c->nodes; n++)
+		dsm_stop(c->dsm[n]);
+	for (unsigned n = 0; n < c->nodes; n++)
+		dsm_free(c->dsm[n]);
+	if (c->loop)
+		loop_free(c->loop);
 }
 
 static inline volatile uint64_t *word(struct cluster *c, unsigned node, rpn_t page, unsigned index)

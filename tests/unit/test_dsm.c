@@ -55,13 +55,6 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, 
 		tcp_pairs(nodes, fds[l]);
 	for (unsigned n = 0; n < nodes; n++) {
 		struct net_lane *lane[SHARDS_MAX];
-		struct dsm_config config = {.self = n,
-					    .nodes = nodes,
-					    .node_first = first,
-					    .shards = shards,
-					    .lane = lane,
-					    .without = (s & 1 ? DSM_WITHOUT(DAMPING) : 0) | (s & 2 ? DSM_WITHOUT(MIGRATION) : 0),
-					    .sink = &c->sink};
 
 		for (unsigned l = 0; l < shards; l++) {
 			if (tcp)
@@ -69,20 +62,8 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, 
 			else
 				lane[l] = loop_lane(c->loop, n, l + 1);
 		}
-		ck_assert_int_eq(dsm_new(&config, &c->dsm[n]), 0);
-		ck_assert_int_eq(dsm_start(c->dsm[n]), 0);
+		cluster_node(c, n, first, lane, (s & 1 ? DSM_WITHOUT(DAMPING) : 0) | (s & 2 ? DSM_WITHOUT(MIGRATION) : 0), 0);
 	}
-}
-
-static void stop(struct cluster *c)
-{
-	atomic_store(&c->ending, true);
-	for (unsigned n = 0; n < c->nodes; n++)
-		dsm_stop(c->dsm[n]);
-	for (unsigned n = 0; n < c->nodes; n++)
-		dsm_free(c->dsm[n]);
-	if (c->loop)
-		loop_free(c->loop);
 }
 
 /* ---- what one node writes, another reads ---- */
@@ -97,7 +78,7 @@ static void written_is_read(bool tcp)
 	for (unsigned n = 0; n < NODES; n++)
 		for (rpn_t p = 0; p < NODES * NODE_PAGES; p += 7)
 			ck_assert_uint_eq(*word(&c, n, p, 3), p + 1);
-	stop(&c);
+	cluster_stop(&c);
 }
 
 START_TEST(loop_written_is_read)
@@ -121,7 +102,7 @@ START_TEST(a_private_block_keeps_its_bytes_when_it_is_split)
 		*word(&c, 0, p, 0) = p * 3 + 1;
 	for (rpn_t p = 0; p < NODE_PAGES; p++)
 		ck_assert_uint_eq(*word(&c, 1, p, 0), p * 3 + 1);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -136,7 +117,7 @@ START_TEST(what_one_node_uses_alone_costs_no_message)
 	ck_assert_uint_eq(stats.messages_out, 0);
 	ck_assert_uint_eq(stats.faults_write + stats.faults_read, 0);
 	ck_assert_uint_eq(stats.splits, 0);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -150,7 +131,7 @@ START_TEST(a_zero_page_travels_without_data)
 	dsm_stats(c.dsm[1], &stats);
 	ck_assert_uint_eq(stats.pages_in_zero, 1);
 	ck_assert_uint_eq(stats.pages_in, 0);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -178,7 +159,7 @@ START_TEST(a_peek_moves_no_page)
 	dsm_stats(c.dsm[1], &after);
 	ck_assert_uint_eq(after.messages_in, before.messages_in);
 	ck_assert_uint_eq(*word(&c, 1, 6, 0), 42); /* the hole that was read is still one */
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -238,7 +219,7 @@ static void counters_add_up(bool tcp, unsigned shards, unsigned rounds)
 		for (unsigned w = 0; w < RACE_WORDS; w++)
 			sum += *word(&c, p % NODES, race_page(p), w);
 	ck_assert_uint_eq(sum, added);
-	stop(&c);
+	cluster_stop(&c);
 }
 
 START_TEST(loop_counters_add_up)
@@ -283,7 +264,7 @@ START_TEST(after_a_reset_all_is_zero_and_private)
 		*word(&c, 1, p, 0) = p;
 		ck_assert_uint_eq(*word(&c, 0, p, 0), p);
 	}
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -347,7 +328,7 @@ START_TEST(a_table_that_goes_round_is_lent_and_then_costs_nothing)
 		walk(&c, i % NODES);
 	dsm_stats(c.dsm[0], &after);
 	ck_assert_uint_eq(before.messages_out, after.messages_out);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -368,7 +349,7 @@ START_TEST(what_is_written_to_a_replica_is_read_after_a_message)
 		ck_assert_uint_eq(*word(&c, reader, TABLE_FLAG, 0), i);
 		ck_assert_uint_eq(*word(&c, reader, TABLE_LEAF, 5), entry);
 	}
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -391,7 +372,7 @@ START_TEST(a_release_makes_it_known_without_a_message)
 	}
 	dsm_stats(c.dsm[0], &stats);
 	ck_assert_uint_ge(stats.replicas_recalled, 29);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -406,7 +387,7 @@ START_TEST(what_is_written_to_a_replica_is_known_in_the_end)
 	for (unsigned i = 0; i < 500 && *word(&c, 0, TABLE_LEAF, 7) >> PAGE_SHIFT != 99; i++)
 		usleep(10000);
 	ck_assert_uint_eq(*word(&c, 0, TABLE_LEAF, 7) >> PAGE_SHIFT, 99);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -419,7 +400,7 @@ START_TEST(an_ordinary_page_is_never_lent)
 	for (unsigned i = 0; i < 300; i++) /* it looks like a table, and no tree has it */
 		*word(&c, i % NODES, TABLE_FLAG, i % 4) = (uint64_t)(i + 1) << PAGE_SHIFT | ENTRY;
 	ck_assert_uint_eq(lent(&c), 0);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
@@ -485,7 +466,7 @@ START_TEST(no_node_learns_of_a_table_late)
 		ck_assert_uint_eq(*word(&c, 0, TABLE_FLAG + n, 0), 300);
 		ck_assert_uint_eq(*word(&c, 0, TABLE_LEAF, 8 + n) >> PAGE_SHIFT, 300);
 	}
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 

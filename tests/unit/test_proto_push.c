@@ -2,7 +2,7 @@
 /* One test a row of dsm/PROTOCOL.md that is about pages which were not asked for: H18..H20, C25, C26, and what M1 says of them. */
 #include "tests/unit/proto_bench.h"
 
-#define PUSHED(grant, sender)                                                                                                      \
+#define PUSHED(grant, sender) \
 	MSG(.type = PROTO_DATA, .flags = PROTO_HAS_DATA | PROTO_PUSH, .right = (grant), .seq = 9, .from = (sender), .requester = 1)
 
 START_TEST(h18_copy_is_pushed_by_a_home_that_has_one)
@@ -183,9 +183,20 @@ START_TEST(c25_what_cannot_be_pushed_is_a_peer_fault)
 	EXPECT_FAULT(begun, cache_send(&begun, PUSHED(PROTO_WRITE, 0)));
 	home.cache.right = PROTO_READ;
 	EXPECT_FAULT(home, cache_send(&home, MSG(.type = PROTO_INV, .flags = PROTO_PUSH, .seq = 4, .requester = 2)));
-	EXPECT_FAULT(home, cache_send(&home, MSG(.type = PROTO_FWD_WRITE, .flags = PROTO_PUSH, .acks = 1, .seq = 4, .requester = 2)));
+	EXPECT_FAULT(home,
+		     cache_send(&home, MSG(.type = PROTO_FWD_WRITE, .flags = PROTO_PUSH, .acks = 1, .seq = 4, .requester = 2)));
 	has.ctx.self = 3; /* a node that is not the home is told to give a page to who did not ask */
 	EXPECT_FAULT(has, cache_send(&has, MSG(.type = PROTO_FWD_WRITE, .flags = PROTO_PUSH, .seq = 4, .requester = 2)));
+}
+END_TEST
+
+START_TEST(c17_ack_for_a_page_that_was_given_meanwhile_is_a_peer_fault)
+{
+	struct bench b = cache_with(1, PROTO_NONE, PROTO_WRITE);
+
+	cache_send(&b, PUSHED(PROTO_WRITE, 0));
+	expect(&b, PROTO_OK, 1);
+	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_ACK, .seq = 10, .from = 3, .requester = 1)));
 }
 END_TEST
 
@@ -242,6 +253,7 @@ int main(void)
 		c25_pushed_copy_is_installed,
 		c25_request_under_way_goes_on,
 		c25_what_cannot_be_pushed_is_a_peer_fault,
+		c17_ack_for_a_page_that_was_given_meanwhile_is_a_peer_fault,
 		c26_void_ends_the_request,
 		c26_void_without_what_was_asked_for_is_a_peer_fault,
 		c19_late_pushes_of_a_lost_page_are_dropped,

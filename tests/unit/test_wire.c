@@ -61,7 +61,7 @@ START_TEST(every_type_is_named_and_on_one_lane_only)
 		ck_assert_int_eq(right != 0, strcmp(wire_type_name((uint8_t)type), "?") != 0);
 		known += right != 0;
 	}
-	ck_assert_int_eq(known, 9 + 4 + 2 + 6 + 16 + 2);
+	ck_assert_int_eq(known, 9 + 4 + 2 + 2 + 6 + 16 + 2);
 }
 END_TEST
 

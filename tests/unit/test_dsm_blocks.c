@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks of dsm as it ships (dsm/blocks.h): given whole, split, merged; and copies that are pushed. Several nodes in one process over
+ * the loop transport, real userfaultfd. A test prints its seed; PANGEA_SEED=N runs it again.
+ */
+#include <sched.h>
+#include <string.h>
+
+#include "tests/unit/dsm_help.h"
+
+#define NODE_BLOCKS 8u
+#define NODE_PAGES  ((rpn_t)NODE_BLOCKS * BLOCK_PAGES)
+#define TICK_NS     (20 * NS_PER_MS)
+
+static void start(struct cluster *c, unsigned nodes, unsigned shards, unsigned without, uint64_t s)
+{
+	struct loop_options options = {.seed = s, .max_delay_ns = 200 * NS_PER_US, .fifo = true};
+	rpn_t first[NODES + 1];
+
+	*c = (struct cluster){.nodes = nodes, .shards = shards, .sink = {.failed = on_failed, .lost = on_lost}};
+	for (unsigned n = 0; n <= nodes; n++)
+		first[n] = n * NODE_PAGES;
+	ck_assert_int_eq(loop_new(nodes, 1 + shards, &options, &c->loop), 0);
+	for (unsigned n = 0; n < nodes; n++) {
+		struct net_lane *lane[SHARDS_MAX];
+
+		for (unsigned l = 0; l < shards; l++)
+			lane[l] = loop_lane(c->loop, n, l + 1);
+		cluster_node(c, n, first, lane, without, TICK_NS);
+	}
+}
+
+static struct dsm_stats stats_of(const struct cluster *c, unsigned node)
+{
+	struct dsm_stats stats;
+
+	dsm_stats(c->dsm[node], &stats);
+	return stats;
+}
+
+/* Until the node has counted so many, or ten seconds are over. */
+#define WAIT_FOR(c, node, counter, least)                                                                       \
+	do {                                                                                                    \
+		uint64_t until = clock_ns() + 10 * NS_PER_SEC;                                                  \
+		while (stats_of(c, node).counter < (least) && clock_ns() < until)                               \
+			sched_yield();                                                                          \
+		ck_assert_uint_ge(stats_of(c, node).counter, least);                                            \
+	} while (0)
+
+START_TEST(a_block_that_nobody_touched_is_given_whole)
+{
+	struct cluster c;
+
+	start(&c, 2, 1, 0, seed());
+	*word(&c, 1, 5, 0) = 1;
+	WAIT_FOR(&c, 1, blocks_taken, 1);
+	for (rpn_t p = 0; p < BLOCK_PAGES; p++)
+		*word(&c, 1, p, 1) = p + 1;
+	struct dsm_stats stats = stats_of(&c, 1);
+	ck_assert_uint_eq(stats.requests, 1);
+	ck_assert_uint_eq(stats.faults_write + stats.faults_read, 1); /* the rest is native */
+	ck_assert_uint_eq(stats_of(&c, 0).blocks_given, 1);
+	for (rpn_t p = 0; p < BLOCK_PAGES; p++)
+		ck_assert_uint_eq(*word(&c, 0, p, 1), p + 1);
+	ck_assert_uint_eq(*word(&c, 0, 5, 0), 1);
+	ck_assert_uint_eq(stats_of(&c, 1).splits, 1);
+	for (rpn_t p = 0; p < BLOCK_PAGES; p++)
+		ck_assert_uint_eq(*word(&c, 1, p, 1), p + 1);
+	cluster_stop(&c);
+}
+END_TEST
+
+START_TEST(a_block_with_bytes_is_not_given)
+{
+	struct cluster c;
+
+	start(&c, 2, 1, 0, seed());
+	*word(&c, 0, 17, 0) = 3;
+	*word(&c, 1, 5, 0) = 1;
+	ck_assert_uint_eq(*word(&c, 1, 17, 0), 3);
+	ck_assert_uint_eq(stats_of(&c, 0).blocks_given, 0);
+	cluster_stop(&c);
+}
+END_TEST
+
+START_TEST(without_blocks_none_is_given)
+{
+	struct cluster c;
+
+	start(&c, 2, 1, DSM_WITHOUT(BLOCKS), seed());
+	*word(&c, 1, 5, 0) = 1;
+	*word(&c, 1, 400, 0) = 1;
+	ck_assert_uint_eq(stats_of(&c, 0).blocks_given, 0);
+	ck_assert_uint_eq(stats_of(&c, 1).requests, 2);
+	cluster_stop(&c);
+}
+END_TEST
+
+/* Each node's own word of every page, pages in an order of its own: requests cross with blocks that are given. */
+static void *own_words(void *arg)
+{
+	struct racer *r = arg;
+	rpn_t pages = r->c->nodes * NODE_PAGES, step = (next_random(&r->random) % (pages / 2)) | 1, p = next_random(&r->random) % pages;
+
+	for (unsigned round = 0; round < r->rounds; round++)
+		for (rpn_t i = 0; i < pages; i += 3, p = (p + 3 * step) % pages) {
+			ck_assert_uint_le(*word(r->c, r->node, p, r->node), r->rounds);
+			++*word(r->c, r->node, p, r->node);
+			r->added++;
+			if (next_random(&r->random) % 512 == 0)
+				usleep(next_random(&r->random) % 3000);
+		}
+	return NULL;
+}
+
+static void words_are_kept(unsigned shards, unsigned without, unsigned rounds)
+{
+	struct racer racer[NODES];
+	uint64_t s = seed(), sum[NODES] = {0};
+	struct cluster c;
+
+	start(&c, NODES, shards, without, s);
+	for (unsigned n = 0; n < NODES; n++) {
+		racer[n] = (struct racer){.c = &c, .node = n, .rounds = rounds, .random = s * 2654435761u + n + 1};
+		ck_assert_int_eq(pthread_create(&racer[n].thread, NULL, own_words, &racer[n]), 0);
+	}
+	for (unsigned n = 0; n < NODES; n++)
+		pthread_join(racer[n].thread, NULL);
+	for (rpn_t p = 0; p < NODES * NODE_PAGES; p++)
+		for (unsigned n = 0; n < NODES; n++)
+			sum[n] += *word(&c, (unsigned)(p % NODES), p, n);
+	for (unsigned n = 0; n < NODES; n++)
+		ck_assert_uint_eq(sum[n], racer[n].added);
+	cluster_stop(&c);
+}
+
+START_TEST(blocks_that_are_given_lose_nothing)
+{
+	words_are_kept(1, 0, 2);
+}
+END_TEST
+
+START_TEST(blocks_that_are_given_over_shards_lose_nothing)
+{
+	words_are_kept(2, 0, 2);
+}
+END_TEST
+
+START_TEST(a_block_that_came_home_is_merged)
+{
+	struct cluster c;
+
+	start(&c, 2, 1, DSM_WITHOUT(AHEAD), seed()); /* or the next block is asked for, too */
+	for (rpn_t p = 0; p < BLOCK_PAGES; p++)
+		*word(&c, 0, p, 0) = p + 1;
+	for (unsigned round = 1; round <= 3; round++) {
+		for (rpn_t p = 0; p < BLOCK_PAGES; p++)
+			ck_assert_uint_eq(*word(&c, 1, p, 0), p + round);
+		ck_assert_uint_eq(stats_of(&c, 0).splits, round);
+		for (rpn_t p = 0; p < BLOCK_PAGES; p++)
+			++*word(&c, 0, p, 0);
+		WAIT_FOR(&c, 0, merges, round);
+		uint64_t faults = stats_of(&c, 0).faults_write;
+		for (rpn_t p = 0; p < BLOCK_PAGES; p++)
+			*word(&c, 0, p, 1) = round;
+		ck_assert_uint_eq(stats_of(&c, 0).faults_write, faults);
+	}
+	cluster_stop(&c);
+}
+END_TEST
+
+START_TEST(a_block_of_which_a_page_is_away_is_not_merged)
+{
+	struct cluster c;
+
+	start(&c, 2, 1, 0, seed());
+	*word(&c, 0, 7, 0) = 1;
+	ck_assert_uint_eq(*word(&c, 1, 7, 0), 1); /* a copy: the home may only read */
+	usleep(10 * TICK_NS / 1000);
+	ck_assert_uint_eq(stats_of(&c, 0).merges, 0);
+	cluster_stop(&c);
+}
+END_TEST
+
+/* One block: its home writes all of it over and over, others take pages of it now and then, so that it is merged and split while
+ * it is written. */
+static void *visit(void *arg)
+{
+	struct racer *r = arg;
+
+	for (unsigned i = 0; i < r->rounds; i++) {
+		if (r->node == 0) {
+			for (rpn_t p = 0; p < BLOCK_PAGES; p++, r->added++)
+				++*word(r->c, 0, p, 0);
+			if (i % 4 == 0)
+				usleep(2000);
+			continue;
+		}
+		++*word(r->c, r->node, next_random(&r->random) % BLOCK_PAGES, r->node);
+		r->added++;
+		usleep((unsigned)(next_random(&r->random) % (8 * TICK_NS / 1000)));
+	}
+	return NULL;
+}
+
+START_TEST(a_block_that_is_merged_while_it_is_written_loses_nothing)
+{
+	struct racer racer[NODES];
+	uint64_t s = seed(), sum[NODES] = {0};
+	struct cluster c;
+
+	start(&c, NODES, 1, 0, s);
+	for (unsigned n = 0; n < NODES; n++) {
+		racer[n] = (struct racer){.c = &c, .node = n, .rounds = n ? 20 : 2000, .random = s * 2654435761u + n + 1};
+		ck_assert_int_eq(pthread_create(&racer[n].thread, NULL, visit, &racer[n]), 0);
+	}
+	for (unsigned n = 0; n < NODES; n++)
+		pthread_join(racer[n].thread, NULL);
+	for (rpn_t p = 0; p < BLOCK_PAGES; p++)
+		for (unsigned n = 0; n < NODES; n++)
+			sum[n] += *word(&c, 0, p, n);
+	for (unsigned n = 0; n < NODES; n++)
+		ck_assert_uint_eq(sum[n], racer[n].added);
+	ck_assert_uint_gt(stats_of(&c, 0).merges, 0);
+	cluster_stop(&c);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("dsm blocks");
+	TCase *tc = tcase_create("blocks");
+
+	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, a_block_that_nobody_touched_is_given_whole);
+	tcase_add_test(tc, a_block_with_bytes_is_not_given);
+	tcase_add_test(tc, without_blocks_none_is_given);
+	tcase_add_test(tc, blocks_that_are_given_lose_nothing);
+	tcase_add_test(tc, blocks_that_are_given_over_shards_lose_nothing);
+	tcase_add_test(tc, a_block_that_came_home_is_merged);
+	tcase_add_test(tc, a_block_of_which_a_page_is_away_is_not_merged);
+	tcase_add_test(tc, a_block_that_is_merged_while_it_is_written_loses_nothing);
+	suite_add_tcase(suite, tc);
+	SRunner *sr = srunner_create(suite);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
