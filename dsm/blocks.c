@@ -153,7 +153,8 @@ int block_look(struct shard *shard, uint64_t now)
 			continue;
 		const struct block *block = block_of(dsm, shard->block_hand);
 
-		if (block->whole || !block->shared || shard->tick - block->tick <= MAX(block->quiet, 1u) || !may_be_whole(shard, shard->block_hand))
+		if (block->whole || !block->shared || shard->tick - block->tick <= MAX(block->quiet, 1u) ||
+		    !may_be_whole(shard, shard->block_hand))
 			continue;
 		merge(shard, shard->block_hand);
 		shard_count(&shard->stats.merges, 1);

@@ -8,8 +8,8 @@
  *      home: whole  --another node asks for a page-->  in pages  --all are its own again, for a while-->  whole
  *      home: whole, never touched  --the same-->  given: in pages here, whole at the node that asked
  *
- * A block is given where its home has no byte of it: the node that asks for one page gets all, by one message without data. One that
- * was merged and had to be split again waits twice as long for the next time, up to BLOCK_QUIET_MAX.
+ * A block is given where its home has no byte of it: the node that asks for one page gets all, by one message without data. One
+ * that was merged and had to be split again waits twice as long for the next time, up to BLOCK_QUIET_MAX.
  *
  * Threads: the shard's whose block it is. The entries of struct block are read by dsm_stats as well.
  */

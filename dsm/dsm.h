@@ -31,7 +31,8 @@
 	X(MIGRATION, "migration", "who reads a page that migrates gets it writable at once")            \
 	X(AHEAD, "ahead", "pages that a stream of faults will want are asked for ahead")                \
 	X(BLOCKS, "blocks", "who asks first for a page of a block that nobody used gets all of it")     \
-	X(MERGING, "merging", "a block that is one node's again becomes a huge page again")
+	X(MERGING, "merging", "a block that is one node's again becomes a huge page again")             \
+	X(PUSHES, "pushes", "a page that many read goes to all of them once one has asked again")
 
 enum dsm_optimisation {
 #define BIT(id, name, text) DSM_BIT_##id,

@@ -245,9 +245,14 @@ static void dir_push(struct proto_dir *dir, const struct proto_ctx *ctx, const s
 {
 	bool give = ev->type == PROTO_EV_GIVE;
 
-	if (dir->busy || dir->lost || dir->copyset & bit(ev->peer) || !(dir->copyset & bit(ctx->home)))
+	if (dir->lost || dir->copyset & bit(ev->peer))
 		return;
-	if (give && dir->mode != PROTO_EXCL)
+	if (dir->busy) {
+		if (!give && dir->reading && !dir->wait_write && !(dir->wait_read & bit(ev->peer)))
+			dir_read(dir, ctx, 0, bit(ev->peer), out);
+		return;
+	}
+	if (!(dir->copyset & bit(ctx->home)) || (give && dir->mode != PROTO_EXCL))
 		return;
 	dir_start(dir, ctx, ev->peer, give ? PROTO_WRITE : PROTO_READ, ev, out);
 }

@@ -124,8 +124,11 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 	if (ev.msg.type == PROTO_DATA) {
 		ev.msg.flags |= hdr->len ? PROTO_HAS_DATA : PROTO_ZERO;
 		ev.msg.right = hdr->flags & WIRE_F_WRITE ? PROTO_WRITE : PROTO_READ;
+		shard_count(&shard->stats.pushed_in, hdr->flags & WIRE_F_PUSH ? 1 : 0);
 	} else if (ev.msg.type == PROTO_GRANT) {
 		shard_count(&shard->stats.upgrades, 1);
+	} else if (ev.msg.type == PROTO_VOID) {
+		shard_count(&shard->stats.crossed, 1);
 	}
 	if (proto_msg_for_dir(ev.msg.type))
 		steps_settle(shard, steps_dir(shard, &ev, &work));
@@ -190,6 +193,13 @@ bool shard_serve_messages(struct shard *shard)
 	return rc > 0;
 }
 
+uint64_t shard_release(struct shard *shard)
+{
+	uint64_t held = steps_release_held(shard), pushes = push_release(shard, clock_ns());
+
+	return held && pushes ? MIN(held, pushes) : held | pushes;
+}
+
 static void *shard_main(void *arg)
 {
 	struct shard *shard = arg;
@@ -201,7 +211,7 @@ static void *shard_main(void *arg)
 	snprintf(name, sizeof(name), "dsm-%u", shard->index);
 	pthread_setname_np(pthread_self(), name);
 	while (!stop) {
-		uint64_t due = steps_release_held(shard);
+		uint64_t due = shard_release(shard);
 		net_flush(shard->lane);
 		uint64_t now = clock_ns();
 		uint64_t sleep_ns = now - last_work < shard->dsm->config.poll_ns ? 0 : 250 * NS_PER_MS;
@@ -359,6 +369,7 @@ void shard_reset(struct shard *shard)
 	shard->self_count = 0;
 	shard->held_count = 0;
 	shard->giving = false;
+	shard->pushes.n = 0;
 	replicas_reset(&shard->replicas);
 	evict_reset(&shard->evict);
 }

@@ -16,6 +16,7 @@
 #include "dsm/evict.h"
 #include "dsm/pagetab.h"
 #include "dsm/proto.h"
+#include "dsm/push.h"
 #include "dsm/replica.h"
 #include "dsm/stream.h"
 
@@ -92,6 +93,7 @@ struct shard {
 	uint32_t self_first, self_count;
 	struct damping damping;
 	struct streams streams;
+	struct pushes pushes;
 	struct evict evict;
 	uint64_t with_room; /* nodes whose last request said that they have frames to spare */
 	bool giving;        /* block_give is due: */
@@ -121,6 +123,8 @@ void shard_reset(struct shard *shard);
  * simulator (tests/sim), which has no threads. */
 bool shard_serve_faults(struct shard *shard);
 bool shard_serve_messages(struct shard *shard);
+/* Does what has waited for its moment. Returns when the next is, or 0. */
+uint64_t shard_release(struct shard *shard);
 
 /* ---- for replica.c, on the shard's thread ---- */
 

@@ -34,6 +34,9 @@
 	X(invalidations, "copies invalidated")                \
 	X(held, "contended pages held for a moment")          \
 	X(migrated, "reads answered with the page for good")  \
+	X(pushed, "copies sent that nobody asked for")        \
+	X(pushed_in, "copies received unasked")               \
+	X(crossed, "requests that crossed with one")          \
 	X(replicas_lent, "page tables lent as replicas")      \
 	X(replicas_recalled, "replicas recalled")             \
 	X(replicas_written, "replicas given back changed")    \

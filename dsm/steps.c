@@ -125,8 +125,10 @@ static void send_to(struct shard *shard, node_t to, rpn_t page, const struct pro
 		.node = (uint16_t)msg->requester,
 	};
 
-	if (msg->flags & PROTO_PUSH)
+	if (msg->flags & PROTO_PUSH) {
 		hdr.flags |= WIRE_F_PUSH;
+		shard_count(&shard->stats.pushed, msg->type == PROTO_DATA);
+	}
 	if ((msg->type == PROTO_REQ_READ || msg->type == PROTO_REQ_WRITE) &&
 	    evict_has_block(&shard->evict, shard->pending_tab.used))
 		hdr.flags |= WIRE_F_ROOM;
@@ -377,6 +379,31 @@ static void count_migration(struct shard *shard, rpn_t page, uint64_t readers, c
 	}
 }
 
+int steps_push(struct shard *shard, rpn_t page, node_t to)
+{
+	struct proto_ctx ctx = steps_ctx(shard->dsm, page);
+	struct proto_event ev = {.type = PROTO_EV_PUSH, .peer = to};
+	struct proto_actions actions;
+	struct proto_dir dir;
+
+	if (block_is_whole(shard->dsm, page))
+		return 0;
+	uint32_t slot = pagetab_find(&shard->busy_tab, page);
+	bool busy = slot != PAGETAB_NONE;
+	if (busy)
+		dir = shard->busy[slot];
+	else
+		proto_dir_unpack(*steps_packed(shard->dsm, page), &ctx, &dir);
+	if (proto_dir_step(&dir, &ctx, &ev, &actions) != PROTO_OK || proto_dir_idle(&dir))
+		return 0;
+	if (!busy)
+		slot = pagetab_add(&shard->busy_tab, page);
+	if (slot == PAGETAB_NONE)
+		return 0; /* the directory entry is as it was */
+	shard->busy[slot] = dir;
+	return execute(shard, &actions, &(struct work){.page = page});
+}
+
 int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
 {
 	struct dsm *dsm = shard->dsm;
@@ -410,7 +437,10 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 	    dir->seq >= REPLICA_MIN_SEQ)
 		proto_dir_take_waiters(dir, &wait_read, &wait_write);
 	uint64_t readers = dir->wait_read | (ev->msg.type == PROTO_REQ_READ ? (uint64_t)1 << ev->msg.from : 0);
+	struct proto_dir before = *dir;
+	push_before(shard, work->page, dir, ev);
 	enum proto_verdict verdict = proto_dir_step(dir, &ctx, ev, &actions);
+	push_after(shard, work->page, &before, dir);
 	count_migration(shard, work->page, readers, &actions);
 	if (slot == PAGETAB_NONE && !proto_dir_idle(dir)) {
 		slot = pagetab_add(&shard->busy_tab, work->page);

@@ -18,6 +18,8 @@ struct work {
 };
 
 CHECKED int steps_cache(struct shard *shard, const struct proto_event *ev, const struct work *work);
+/* The home pushes a copy of a page, if that fits. */
+CHECKED int steps_push(struct shard *shard, rpn_t page, node_t to);
 /* Whether a page would have to be asked for, and is not yet. */
 bool steps_lacks(const struct shard *shard, rpn_t page, bool write);
 CHECKED int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work);

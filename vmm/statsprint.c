@@ -32,6 +32,7 @@ static const struct rate rates[] = {
 	{"faults settled here, of all", {"faults_local"}, {"faults_read", "faults_write", "faults_upgrade"}, 1},
 	{"pages asked for ahead and used, of all such", {"ahead_used"}, {"ahead"}, 1},
 	{"pages given for good, of requests served", {"migrated"}, {"served"}, 1},
+	{"copies pushed, of all pages received", {"pushed_in"}, {"pages_in", "pages_in_zero"}, 1},
 	{"page tables lent, of requests served", {"replicas_lent"}, {"served"}, 1},
 	{"orders to give a page up that waited, of all", {"held"}, {"invalidations"}, 1},
 	{"blocks that were split, of all here", {"splits"}, {"ram_bytes"}, (double)BLOCK_BYTES},

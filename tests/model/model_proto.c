@@ -383,7 +383,8 @@ static void expand_push(struct walk *walk, const struct world *world, uint32_t i
 {
 	const struct page *page = &world->page[i];
 
-	if (n == i || page->dir.busy || page->dir.copyset >> n & 1 || !(may_push_to(walk, world, i) >> n & 1))
+	if (n == i || (page->dir.busy && !page->dir.reading) || page->dir.copyset >> n & 1 ||
+	    !(may_push_to(walk, world, i) >> n & 1))
 		return;
 	for (uint32_t f = 0; f < page->flights; f++)
 		if (page->flight[f].to == n && is_last_word(&page->flight[f].msg, i))

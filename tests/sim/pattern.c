@@ -145,8 +145,8 @@ static enum next pair_next(struct sim *sim, struct vcpu *v, struct access *acces
 	return read_page(sim, access, theirs);
 }
 
-/* Node 0 writes a page of node 1, all others read it, and again. */
-static enum next broadcast_next(struct sim *sim, struct vcpu *v, struct access *access)
+/* Node 0 writes a page of node 1, all others read it, at once or each when it gets to it, and again. */
+static enum next publish_next(struct sim *sim, struct vcpu *v, struct access *access, uint64_t think_ns)
 {
 	uint32_t consumers = sim->options.nodes - 1;
 
@@ -165,8 +165,23 @@ static enum next broadcast_next(struct sim *sim, struct vcpu *v, struct access *
 	}
 	if (sim->turn[page] < round * (1 + consumers) + 1)
 		return NEXT_WAIT;
+	if (think_ns && v->thought <= v->step) {
+		v->thought = v->step + 1;
+		v->until_ns = sim->now + sim_random(sim, think_ns);
+		return NEXT_THINK;
+	}
 	sim->turn[page]++;
 	return read_page(sim, access, page);
+}
+
+static enum next broadcast_next(struct sim *sim, struct vcpu *v, struct access *access)
+{
+	return publish_next(sim, v, access, 0);
+}
+
+static enum next mostly_next(struct sim *sim, struct vcpu *v, struct access *access)
+{
+	return publish_next(sim, v, access, NS_PER_MS);
 }
 
 /* ---- invalidate: only the write is measured, of a page of which there are copies ---- */
@@ -249,6 +264,7 @@ const struct pattern sim_patterns[] = {
 	{.name = "migratory", .what = "a page goes round, each node reads and writes it", .phases = 3, .next = migratory_next},
 	{.name = "producer-consumer", .what = "a node writes what the next one reads", .phases = 3, .next = pair_next},
 	{.name = "broadcast", .what = "one node writes what all others read", .phases = 3, .next = broadcast_next},
+	{.name = "read-mostly", .what = "the same, each of the others within a millisecond", .phases = 3, .next = mostly_next},
 	{.name = "invalidate", .what = "a write of a page with a copy on every other node", .phases = 5, .next = invalidate_next},
 	{.name = "invalidate-home", .what = "the same by the page's home", .phases = 5, .next = invalidate_home_next},
 	{.name = "mixed",

@@ -72,7 +72,8 @@ struct access {
 	uint64_t value;
 };
 
-enum next { NEXT_ACCESS, NEXT_WAIT, NEXT_END };
+/* THINK: it goes on at v->until_ns. */
+enum next { NEXT_ACCESS, NEXT_WAIT, NEXT_THINK, NEXT_END };
 
 /* A way to use memory. It has phases; all vCPUs end one before the next begins, and the last is measured. */
 struct pattern {
@@ -84,8 +85,10 @@ struct pattern {
 
 struct vcpu {
 	node_t node;
-	unsigned index; /* of its node */
-	uint64_t step;  /* accesses made in this phase */
+	unsigned index;    /* of its node */
+	uint64_t step;     /* accesses made in this phase */
+	uint64_t thought;  /* before which step it has thought, + 1 */
+	uint64_t until_ns; /* it thinks */
 	bool ended, waiting, asleep, has_access;
 	struct access access;
 	uint64_t fault_number; /* of the last fault: an older one in the queue is void */

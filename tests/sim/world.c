@@ -187,6 +187,9 @@ static void run_vcpu(struct sim *sim, struct vcpu *vcpu)
 		case NEXT_WAIT:
 			vcpu->waiting = true;
 			return;
+		case NEXT_THINK:
+			run_at(sim, vcpu, vcpu->until_ns);
+			return;
 		case NEXT_ACCESS:
 			vcpu->has_access = true;
 		}
@@ -278,7 +281,7 @@ static void serve(struct sim *sim, struct actor *actor)
 		(void)shard_serve_faults(shard);
 	if (actor->inbox)
 		(void)shard_serve_messages(shard);
-	uint64_t due = steps_release_held(shard);
+	uint64_t due = shard_release(shard);
 	if (dsm_with(shard->dsm, DSM_WITHOUT(REPLICAS)))
 		steps_settle(shard, replica_look(shard, sim->now));
 	actor->free_ns = sim->now;
@@ -422,7 +425,7 @@ static void run_phase(struct sim *sim)
 
 	memset(sim->turn, 0, sim->pages * sizeof(*sim->turn));
 	for (uint32_t i = 0; i < vcpus; i++) {
-		sim->vcpu[i].step = 0;
+		sim->vcpu[i].step = sim->vcpu[i].thought = 0;
 		sim->vcpu[i].ended = false;
 		run_at(sim, &sim->vcpu[i], sim->now);
 	}

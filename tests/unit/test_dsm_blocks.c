@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocks of dsm as it ships (dsm/blocks.h): given whole, split, merged; and copies that are pushed. Several nodes in one process over
- * the loop transport, real userfaultfd. A test prints its seed; PANGEA_SEED=N runs it again.
+ * Blocks of dsm as it ships (dsm/blocks.h): given whole, split, merged; and copies that are pushed. Several nodes in one process
+ * over the loop transport, real userfaultfd. A test prints its seed; PANGEA_SEED=N runs it again.
  */
 #include <sched.h>
 #include <string.h>
@@ -39,12 +39,12 @@ static struct dsm_stats stats_of(const struct cluster *c, unsigned node)
 }
 
 /* Until the node has counted so many, or ten seconds are over. */
-#define WAIT_FOR(c, node, counter, least)                                                                       \
-	do {                                                                                                    \
-		uint64_t until = clock_ns() + 10 * NS_PER_SEC;                                                  \
-		while (stats_of(c, node).counter < (least) && clock_ns() < until)                               \
-			sched_yield();                                                                          \
-		ck_assert_uint_ge(stats_of(c, node).counter, least);                                            \
+#define WAIT_FOR(c, node, counter, least)                                         \
+	do {                                                                      \
+		uint64_t until = clock_ns() + 10 * NS_PER_SEC;                    \
+		while (stats_of(c, node).counter < (least) && clock_ns() < until) \
+			sched_yield();                                            \
+		ck_assert_uint_ge(stats_of(c, node).counter, least);              \
 	} while (0)
 
 START_TEST(a_block_that_nobody_touched_is_given_whole)
@@ -100,7 +100,8 @@ END_TEST
 static void *own_words(void *arg)
 {
 	struct racer *r = arg;
-	rpn_t pages = r->c->nodes * NODE_PAGES, step = (next_random(&r->random) % (pages / 2)) | 1, p = next_random(&r->random) % pages;
+	rpn_t pages = r->c->nodes * NODE_PAGES, step = (next_random(&r->random) % (pages / 2)) | 1,
+	      p = next_random(&r->random) % pages;
 
 	for (unsigned round = 0; round < r->rounds; round++)
 		for (rpn_t i = 0; i < pages; i += 3, p = (p + 3 * step) % pages) {
@@ -226,6 +227,94 @@ START_TEST(a_block_that_is_merged_while_it_is_written_loses_nothing)
 }
 END_TEST
 
+/* Node `writer` writes a page of node 0, the others read it a while apart, and again. */
+static void copies_are_pushed(unsigned writer)
+{
+	struct dsm_stats all = {0};
+	struct cluster c;
+
+	start(&c, NODES, 1, 0, seed());
+	*word(&c, 0, 9, 0) = 1;              /* or the block is given away */
+	for (unsigned n = 0; n < NODES; n++) /* who never asked has not said that it has room */
+		ck_assert_uint_eq(*word(&c, n, 9, 0), 1);
+	for (uint64_t round = 1; round <= 40; round++) {
+		*word(&c, writer, 9, 1) = round;
+		for (unsigned n = 0; n < NODES; n++) {
+			if (n == writer)
+				continue;
+			ck_assert_uint_eq(*word(&c, n, 9, 1), round);
+			usleep(5000);
+		}
+	}
+	for (unsigned n = 0; n < NODES; n++) {
+		struct dsm_stats one = stats_of(&c, n);
+
+		dsm_stats_add(&all, &one);
+	}
+	ck_assert_uint_gt(all.pushed, 20);
+	ck_assert_uint_ge(all.pushed_in + NODES, all.pushed);
+	ck_assert_uint_lt(all.faults_read, 40 * 2 - 15);
+	cluster_stop(&c);
+}
+
+START_TEST(what_its_home_writes_is_pushed)
+{
+	copies_are_pushed(0);
+}
+END_TEST
+
+START_TEST(what_another_node_writes_is_pushed)
+{
+	copies_are_pushed(2);
+}
+END_TEST
+
+/* Writers and readers of few pages, all at once: what is pushed crosses with requests for it. */
+static void *read_mostly(void *arg)
+{
+	struct racer *r = arg;
+
+	for (unsigned i = 0; i < r->rounds; i++) {
+		rpn_t page = next_random(&r->random) % 4;
+
+		if (next_random(&r->random) % 8 == 0) {
+			++*word(r->c, r->node, page, r->node);
+			r->added++;
+		} else {
+			ck_assert_uint_le(*word(r->c, r->node, page, (r->node + 1) % NODES), r->rounds);
+		}
+		if (i % 4 == 0)
+			usleep((unsigned)(next_random(&r->random) % 400));
+	}
+	return NULL;
+}
+
+START_TEST(pushes_that_cross_with_requests_lose_nothing)
+{
+	struct racer racer[NODES];
+	uint64_t s = seed(), sum[NODES] = {0}, pushed = 0;
+	struct cluster c;
+
+	start(&c, NODES, 1, 0, s);
+	*word(&c, 0, 5, 0) = 1;
+	for (unsigned n = 0; n < NODES; n++) {
+		racer[n] = (struct racer){.c = &c, .node = n, .rounds = 6000, .random = s * 2654435761u + n + 1};
+		ck_assert_int_eq(pthread_create(&racer[n].thread, NULL, read_mostly, &racer[n]), 0);
+	}
+	for (unsigned n = 0; n < NODES; n++)
+		pthread_join(racer[n].thread, NULL);
+	for (rpn_t p = 0; p < 4; p++)
+		for (unsigned n = 0; n < NODES; n++)
+			sum[n] += *word(&c, 0, p, n);
+	for (unsigned n = 0; n < NODES; n++) {
+		ck_assert_uint_eq(sum[n], racer[n].added);
+		pushed += stats_of(&c, n).pushed;
+	}
+	ck_assert_uint_gt(pushed, 0);
+	cluster_stop(&c);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("dsm blocks");
@@ -240,6 +329,9 @@ int main(void)
 	tcase_add_test(tc, a_block_that_came_home_is_merged);
 	tcase_add_test(tc, a_block_of_which_a_page_is_away_is_not_merged);
 	tcase_add_test(tc, a_block_that_is_merged_while_it_is_written_loses_nothing);
+	tcase_add_test(tc, what_its_home_writes_is_pushed);
+	tcase_add_test(tc, what_another_node_writes_is_pushed);
+	tcase_add_test(tc, pushes_that_cross_with_requests_lose_nothing);
 	suite_add_tcase(suite, tc);
 	SRunner *sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);

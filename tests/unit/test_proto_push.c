@@ -69,6 +69,26 @@ START_TEST(h18_with_a_read_that_others_supply_copies_are_pushed_too)
 }
 END_TEST
 
+START_TEST(h18_copy_is_pushed_while_a_read_runs_that_others_supply)
+{
+	struct bench b = bench_at(0);
+
+	b.dir.copyset = BIT(1);
+	dir_send(&b, PROTO_REQ_READ, 3, 0);
+	dir_event(&b, PROTO_EV_PUSH, 2);
+	expect(&b, PROTO_OK, 1);
+	const struct proto_msg *msg = expect_send(&b, 0, PROTO_FWD_READ, BIT(1));
+	ck_assert(msg->requester == 2 && msg->flags == PROTO_PUSH && msg->seq == 1);
+	ck_assert_uint_eq(b.dir.reading, BIT(2) | BIT(3));
+	dir_event(&b, PROTO_EV_PUSH, 2);
+	expect(&b, PROTO_OK, 0);
+	dir_send(&b, PROTO_REQ_WRITE, 1, 0);
+	b.dir.copyset &= ~BIT(2);
+	dir_event(&b, PROTO_EV_PUSH, 2); /* no reader overtakes a writer who waits */
+	expect(&b, PROTO_OK, 0);
+}
+END_TEST
+
 START_TEST(h18_nothing_is_pushed_to_who_waits_to_write)
 {
 	struct bench b = bench_at(0);
@@ -245,6 +265,7 @@ int main(void)
 		h18_copy_is_pushed_by_a_home_that_has_one,
 		h18_what_does_not_fit_is_not_pushed,
 		h18_with_a_read_that_others_supply_copies_are_pushed_too,
+		h18_copy_is_pushed_while_a_read_runs_that_others_supply,
 		h18_nothing_is_pushed_to_who_waits_to_write,
 		h19_page_of_the_home_alone_is_given,
 		h19_page_that_others_share_is_not_given,
