@@ -47,22 +47,6 @@ int block_split(struct shard *shard, rpn_t page)
 
 /* ---- giving ---- */
 
-int block_asked(struct shard *shard, node_t from, rpn_t page)
-{
-	struct dsm *dsm = shard->dsm;
-	bool fresh = !block_of(dsm, page)->shared;
-	int rc = block_split(shard, page);
-
-	/* It is registered now: what is a hole in the file stays one until a fault of ours comes to this thread. */
-	if (!rc && fresh && from != dsm->config.self && dsm_with(dsm, DSM_WITHOUT(BLOCKS)) && shard_has_room(shard, from) &&
-	    view_next(dsm->view, first_of(page)) >= first_of(page) + BLOCK_PAGES) {
-		shard->give_page = page;
-		shard->give_to = from;
-		shard->giving = true;
-	}
-	return rc;
-}
-
 /* Rows H19, C7, C23 and H8 in one go: the block is all holes, so nothing has to be protected, read or unmapped. */
 static void give_page(struct shard *shard, node_t to, rpn_t page)
 {
@@ -91,20 +75,29 @@ static void give_page(struct shard *shard, node_t to, rpn_t page)
 	steps_pack(packed, &dir);
 }
 
-int block_give(struct shard *shard)
+static void give(struct shard *shard, node_t to, rpn_t asked)
+{
+	rpn_t first = first_of(asked);
+	struct wire_hdr hdr = {.type = WIRE_BLOCK, .epoch = shard->dsm->epoch, .arg = asked, .seq = 1, .node = (uint16_t)to};
+
+	for (rpn_t p = first; p < first + BLOCK_PAGES; p++)
+		if (p != asked)
+			give_page(shard, to, p);
+	shard_count(&shard->stats.blocks_given, 1);
+	shard_post(shard, to, &hdr, NULL);
+}
+
+int block_asked(struct shard *shard, node_t from, rpn_t page)
 {
 	struct dsm *dsm = shard->dsm;
-	rpn_t first = first_of(shard->give_page);
-	struct wire_hdr hdr = {
-		.type = WIRE_BLOCK, .epoch = dsm->epoch, .arg = shard->give_page, .seq = 1, .node = (uint16_t)shard->give_to};
+	bool fresh = !block_of(dsm, page)->shared;
+	int rc = block_split(shard, page);
 
-	shard->giving = false;
-	for (rpn_t p = first; p < first + BLOCK_PAGES; p++)
-		if (p != shard->give_page)
-			give_page(shard, shard->give_to, p);
-	shard_count(&shard->stats.blocks_given, 1);
-	shard_post(shard, shard->give_to, &hdr, NULL);
-	return 0;
+	/* It is registered now: what is a hole in the file stays one until a fault of ours comes to this thread. */
+	if (!rc && fresh && from != dsm->config.self && dsm_with(dsm, DSM_WITHOUT(BLOCKS)) && shard_has_room(shard, from) &&
+	    view_next(dsm->view, first_of(page)) >= first_of(page) + BLOCK_PAGES)
+		give(shard, from, page);
+	return rc;
 }
 
 /* ---- merging ---- */
@@ -131,7 +124,14 @@ static void merge(struct shard *shard, rpn_t first)
 	if (view_merge(shard->dsm->view, first)) /* it stays in pages: said there, and nothing is lost by it */
 		return;
 	block->whole = true;
+	block->taken = false;
 	block->quiet = (uint8_t)MIN(block->quiet ? block->quiet * 2u : 1u, BLOCK_QUIET_MAX);
+}
+
+void block_settled(struct shard *shard, rpn_t page)
+{
+	if (block_of(shard->dsm, page)->taken && may_be_whole(shard, first_of(page)))
+		merge(shard, first_of(page));
 }
 
 int block_look(struct shard *shard, uint64_t now)
@@ -210,7 +210,8 @@ int block_take(struct shard *shard, node_t from, const struct wire_hdr *hdr)
 	if (rc)
 		return rc;
 	shard_count(&shard->stats.blocks_taken, 1);
-	if (may_be_whole(shard, first))
-		merge(shard, first);
+	block_of(dsm, first)->taken =
+		true; /* whole with the end of the last request for a page of it, mostly the one that `arg` is */
+	block_settled(shard, first);
 	return 0;
 }

@@ -28,10 +28,11 @@ static inline bool block_is_whole(const struct dsm *dsm, rpn_t page)
 
 /* Before a message about a page of a whole block is worked on. -errno, logged. */
 CHECKED int block_split(struct shard *shard, rpn_t page);
-/* Home, before the first request for a page is served: remembers the block to be given if it may be. */
+/* Home, before an event of the page's directory: splits the block; a request for a page of one that was never touched gets the rest
+ * of it given. -errno, logged. */
 CHECKED int block_asked(struct shard *shard, node_t from, rpn_t page);
-/* Home, after it: what is remembered is given. -errno, logged. */
-CHECKED int block_give(struct shard *shard);
+/* A request for the page is over: the last one for a page of a block that was given makes it whole. */
+void block_settled(struct shard *shard, rpn_t page);
 /* WIRE_BLOCK. -EPROTO: the peer may not send it now; -errno, logged. */
 CHECKED int block_take(struct shard *shard, node_t from, const struct wire_hdr *hdr);
 /* Now and then: merges blocks that are quiet. -errno, logged. */

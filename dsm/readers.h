@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pages that many read and one writes now and then. When such a page has been written, each of its readers would fault, ask and wait
- * again. So once the first of them has asked, the home has it pushed to the others too (PROTOCOL.md, Pushes).
+ * Pages that many read and one writes now and then. When such a page has been written, each of its readers would fault, ask and
+ * wait again. So once the first of them has asked, the home has it pushed to the others too (PROTOCOL.md, Pushes).
  *
- * The evidence is who had a copy when the page was written: if it is mostly the same nodes as the time before, two or more of them, they
- * will read it the next time as well. A copy that was pushed says nothing about whether it was read, so every READERS_PROBE-th time
- * nothing is pushed, and who then asks is who reads. A table of READERS_PAGES remembers the pages of this home that are written so; a
- * page that is not in it has no history, and who comes in its place has to come twice.
+ * The evidence is who had a copy when the page was written: if it is mostly the same nodes as the time before, two or more of them,
+ * they will read it the next time as well. A copy that was pushed says nothing about whether it was read, so every READERS_PROBE-th
+ * time nothing is pushed, and who then asks is who reads. A table of READERS_PAGES remembers the pages of this home that are
+ * written so; a page that is not in it has no history, and who comes in its place has to come twice.
  *
  * A hint for the protocol, so a wrong one costs time only. Pure; one thread.
  */

@@ -368,7 +368,6 @@ void shard_reset(struct shard *shard)
 	pagetab_clear(&shard->busy_tab);
 	shard->self_count = 0;
 	shard->held_count = 0;
-	shard->giving = false;
 	shard->pushes.n = 0;
 	replicas_reset(&shard->replicas);
 	evict_reset(&shard->evict);

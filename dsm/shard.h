@@ -29,6 +29,7 @@
 struct block {
 	bool whole;    /* not registered, every page is this node's */
 	bool shared;   /* it was in pages once; read by dsm_stats, too */
+	bool taken;    /* it was given to this node and is not whole yet */
 	uint8_t quiet; /* ticks without a message after which it is merged; 0: it never was */
 	uint32_t tick; /* of the last message */
 };
@@ -96,10 +97,7 @@ struct shard {
 	struct pushes pushes;
 	struct evict evict;
 	uint64_t with_room; /* nodes whose last request said that they have frames to spare */
-	bool giving;        /* block_give is due: */
-	node_t give_to;
-	rpn_t give_page;
-	rpn_t block_hand; /* where block_look goes on */
+	rpn_t block_hand;   /* where block_look goes on */
 	uint64_t next_blocks_ns;
 	uint32_t tick; /* of the monotonic clock, dsm_config.tick_ns each, when block_look last looked */
 	struct shard_held held[SHARD_HELD];

@@ -297,6 +297,7 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 		if (slot != PAGETAB_NONE) {
 			finished(shard, work->page, &shard->pending[slot], ev->msg.from != dsm->config.self);
 			pagetab_remove(&shard->pending_tab, work->page);
+			block_settled(shard, work->page);
 		} else if ((ev->type == PROTO_EV_FAULT_READ || ev->type == PROTO_EV_FAULT_WRITE) && !work->ahead) {
 			trace_fault_end(work->page, ev->type == PROTO_EV_FAULT_WRITE, 0);
 		}
@@ -416,7 +417,8 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		proto_dir_init(&idle, &ctx);
 		return verdict_of(shard, &ev->msg, proto_dir_step(&idle, &ctx, ev, &actions), work->page);
 	}
-	int rc = block_asked(shard, ev->msg.from, work->page);
+	bool request = ev->msg.type == PROTO_REQ_READ || ev->msg.type == PROTO_REQ_WRITE;
+	int rc = request ? block_asked(shard, ev->msg.from, work->page) : block_split(shard, work->page);
 	if (rc)
 		return rc;
 	struct proto_dir_packed *packed = steps_packed(dsm, work->page);
@@ -425,7 +427,6 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		dir = &shard->busy[slot];
 	else
 		proto_dir_unpack(*packed, &ctx, &idle);
-	bool request = ev->msg.type == PROTO_REQ_READ || ev->msg.type == PROTO_REQ_WRITE;
 	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && slot == PAGETAB_NONE && request && ev->msg.epoch == ctx.epoch &&
 	    replica_request(shard, ev->msg.from, work->page, ev->msg.type == PROTO_REQ_WRITE, lendable(shard, work->page, &idle)))
 		return 0;
@@ -615,8 +616,6 @@ void steps_settle(struct shard *shard, int rc)
 {
 	if (!rc)
 		rc = drain_self(shard);
-	if (!rc && shard->giving)
-		rc = block_give(shard);
 	if (rc && !shard->failed)
 		shard_fail(shard, "guest RAM cannot be served any more; see the line above");
 }

@@ -362,21 +362,17 @@ int view_split(struct view *view, rpn_t first)
 	uint8_t *aside = view->scratch + view_shard(view, first) * BLOCK_BYTES;
 	int rc = register_range(view, first, BLOCK_BYTES);
 
-	if (!rc)
-		rc = write_protect(view, first, BLOCK_BYTES, true);
+	/* Nothing is in the file, so nothing is mapped, and from now on every access is a fault. */
+	if (rc || view_next(view, first) >= first + BLOCK_PAGES)
+		return rc;
+	rc = write_protect(view, first, BLOCK_BYTES, true);
 	if (rc)
 		return rc;
-	bool zero = lseek(view->fd, (off_t)(first << PAGE_SHIFT), SEEK_DATA) < 0;
-	if (!zero) {
-		off_t data = lseek(view->fd, (off_t)(first << PAGE_SHIFT), SEEK_DATA);
-		zero = data >= (off_t)((first + BLOCK_PAGES) << PAGE_SHIFT);
-	}
-	if (!zero)
-		memcpy(aside, view_bytes(view, first), BLOCK_BYTES);
+	memcpy(aside, view_bytes(view, first), BLOCK_BYTES);
 	rc = punch(view, first, BLOCK_BYTES);
 	if (!rc)
 		rc = write_protect(view, first, BLOCK_BYTES, false); /* takes the protection off the holes */
-	for (size_t i = 0; !zero && !rc && i < BLOCK_PAGES;) {
+	for (size_t i = 0; !rc && i < BLOCK_PAGES;) {
 		size_t n = 0;
 
 		while (i + n < BLOCK_PAGES && !all_zero(aside + (i + n) * PAGE_BYTES, PAGE_BYTES))
