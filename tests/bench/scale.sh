@@ -46,6 +46,36 @@ invalidations_looped()
 	progress_end
 }
 
+# What each optimisation is worth that can be left out: with it, without it.
+gains()
+{
+	local i name
+	build gains "$BUILD/libpangea.a" -pthread -ljansson -lgnutls -lm
+	for ((i = 1; i <= rounds; i++)); do
+		progress "with and without each optimisation, round $i of $rounds"
+		: >"$out/ours"
+		timeout -k 2 120 "$out/gains" 110 >"$out/ours" 2>"$out/err" || trouble "gains: $(tail -n 1 "$out/err")"
+		for name in blocks merging ahead migration damping; do
+			echo "ROW gain-$name ns $(value "$out/ours" "gains $name" with) $(value "$out/ours" "gains $name" without)" | awk 'NF == 5' >>"$results"
+		done
+	done
+	progress_end
+}
+
+# The same of pushes, which want many nodes: the simulator, with 64 nodes. All that they wait.
+gain_of_pushes()
+{
+	local i
+	make -C "$ROOT" -s B="$BUILD" "$BUILD/tests/sim/sim" >>"$out/log" 2>&1 || fail "cannot build the simulator, see $out/log" 1
+	for ((i = 1; i <= rounds; i++)); do
+		"$BUILD/tests/sim/sim" --seed "$i" --nodes 64 --rounds 40 --pattern read-mostly >"$out/ours" 2>"$out/err" &&
+			"$BUILD/tests/sim/sim" --seed "$i" --nodes 64 --rounds 40 --pattern read-mostly --without pushes >"$out/reference" 2>"$out/err" ||
+			trouble "the simulator: $(tail -n 1 "$out/err")"
+		awk '$1 == "read-mostly" { wait[FILENAME] = $4 * $9 / $3 } END { if (NR > 2) print "ROW gain-pushes us", wait[ARGV[1]], wait[ARGV[2]] }' \
+			"$out/ours" "$out/reference" >>"$results"
+	done
+}
+
 # Faults a second with 1, 2, 4 threads and shards; one shard, and as many threads, is the reference.
 shards()
 {
