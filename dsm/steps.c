@@ -417,7 +417,7 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		proto_dir_init(&idle, &ctx);
 		return verdict_of(shard, &ev->msg, proto_dir_step(&idle, &ctx, ev, &actions), work->page);
 	}
-	bool request = ev->msg.type == PROTO_REQ_READ || ev->msg.type == PROTO_REQ_WRITE;
+	bool request = (ev->msg.type == PROTO_REQ_READ || ev->msg.type == PROTO_REQ_WRITE) && ev->msg.epoch == ctx.epoch;
 	int rc = request ? block_asked(shard, ev->msg.from, work->page) : block_split(shard, work->page);
 	if (rc)
 		return rc;
@@ -427,7 +427,7 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		dir = &shard->busy[slot];
 	else
 		proto_dir_unpack(*packed, &ctx, &idle);
-	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && slot == PAGETAB_NONE && request && ev->msg.epoch == ctx.epoch &&
+	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && slot == PAGETAB_NONE && request &&
 	    replica_request(shard, ev->msg.from, work->page, ev->msg.type == PROTO_REQ_WRITE, lendable(shard, work->page, &idle)))
 		return 0;
 	if (request)

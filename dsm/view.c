@@ -275,9 +275,13 @@ static int register_range(struct view *view, rpn_t first, uint64_t len)
 
 	if (madvise(view->guest + (first << PAGE_SHIFT), len, MADV_NOHUGEPAGE) < 0 && errno != EINVAL) /* EINVAL: built without */
 		return fault_error("keeping huge pages out", first, errno);
-	if (ioctl(view->uffd[view_shard(view, first)], UFFDIO_REGISTER, &reg) < 0)
-		return fault_error("userfaultfd registration", first, errno);
-	return 0;
+	if (ioctl(view->uffd[view_shard(view, first)], UFFDIO_REGISTER, &reg) == 0)
+		return 0;
+	int err = errno;
+	if (err == ENOMEM)
+		log_error("the kernel may allow no more memory areas to this process; raise them: sysctl -w "
+			  "vm.max_map_count=1000000");
+	return fault_error("userfaultfd registration", first, err);
 }
 
 int view_register(struct view *view, rpn_t first, uint64_t pages)
