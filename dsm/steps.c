@@ -159,6 +159,23 @@ static void send_action(struct shard *shard, rpn_t page, const struct proto_acti
 
 /* ---- actions ---- */
 
+/* A hole in a page of ours is filled; in its own memory a home fills those after it too, as they will be wanted next. */
+static int map(struct shard *shard, const struct work *work, enum proto_right right)
+{
+	const struct dsm *dsm = shard->dsm;
+	rpn_t page = work->page, first = dsm->node_first[dsm->config.self], after = dsm->node_first[dsm->config.self + 1];
+	rpn_t end = MIN((page | (BLOCK_PAGES - 1)) + 1, page + VIEW_AROUND);
+	unsigned n = 1;
+
+	if (block_is_whole(dsm, page)) /* a fault of before */
+		return 0;
+	if (work->protected_page || right != PROTO_WRITE || page < first || page >= after)
+		return view_map(dsm->view, page, right == PROTO_WRITE, work->protected_page);
+	while (page + n < end && dsm->cache[page + n] == PROTO_WRITE && pagetab_find(&shard->pending_tab, page + n) == PAGETAB_NONE)
+		n++;
+	return view_map_around(dsm->view, page, n);
+}
+
 static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work)
 {
 	struct view *view = shard->dsm->view;
@@ -193,9 +210,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			break;
 		case PROTO_MAP:
 			shard_count(&shard->stats.faults_local, 1);
-			/* In a whole block it was a fault of before. */
-			rc = block_is_whole(shard->dsm, page) ? 0
-							      : view_map(view, page, a->right == PROTO_WRITE, work->protected_page);
+			rc = map(shard, work, a->right);
 			break;
 		case PROTO_WAKE:
 			rc = view_wake(view, page);

@@ -436,6 +436,14 @@ int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 	return rc == -EEXIST ? view_wake(view, page) : rc;
 }
 
+int view_map_around(struct view *view, rpn_t page, unsigned n)
+{
+	static const uint8_t zeros[VIEW_AROUND * PAGE_BYTES];
+	int rc = copy_in(view, page, zeros, (uint64_t)n << PAGE_SHIFT, true, true);
+
+	return rc == -EEXIST ? view_wake(view, page) : rc;
+}
+
 int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero)
 {
 	ssize_t n = pread(view->fd, bytes, PAGE_BYTES, (off_t)(page << PAGE_SHIFT));

@@ -67,6 +67,10 @@ CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bo
 /* Answers a fault on a page whose right suffices already: fills a hole with zeros, or takes a protection off that the fault
  * met (`protected_page`), or only wakes if it is settled by now. */
 CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protected_page);
+/* Answers a fault on a hole whose right is WRITE, and fills the holes after it too: up to n <= VIEW_AROUND pages from `page` on, of
+ * one block, as far as none is in the file. All have the right WRITE. */
+#define VIEW_AROUND 16u
+CHECKED int view_map_around(struct view *view, rpn_t page, unsigned n);
 /* Copies the page, of which a hole is zeros, to `bytes`; *zero: all are zero. As view_bytes, but maps nothing. */
 CHECKED int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero);
 /* True if nothing was ever written to the page: it is not in the file. */

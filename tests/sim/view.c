@@ -162,6 +162,15 @@ int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 	return view->state[page] == HOLE ? view_install(view, page, NULL, writable, true) : view_wake(view, page);
 }
 
+int view_map_around(struct view *view, rpn_t page, unsigned n)
+{
+	int rc = view_map(view, page, true, false);
+
+	for (unsigned i = 1; !rc && i < n && view->state[page + i] == HOLE; i++)
+		rc = view_install(view, page + i, NULL, true, true);
+	return rc;
+}
+
 int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero)
 {
 	sim_spend(view->sim, view->sim->options.costs.read);

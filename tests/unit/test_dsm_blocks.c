@@ -96,6 +96,27 @@ START_TEST(without_blocks_none_is_given)
 }
 END_TEST
 
+/* The home's own memory, split: one fault fills several pages, and none over a page that somebody has. */
+START_TEST(holes_of_a_split_block_are_filled_together)
+{
+	struct cluster c;
+
+	start(&c, 2, 1, DSM_WITHOUT(AHEAD), seed());
+	*word(&c, 0, 0, 0) = 1;
+	for (rpn_t p = 0; p < 3; p++) /* the block is split, page 2 is node 1's */
+		ck_assert_uint_eq(*word(&c, 1, p, 0), p == 0);
+	*word(&c, 1, 100, 0) = 5;
+	for (rpn_t p = 64; p < 128; p++)
+		if (p != 100)
+			*word(&c, 0, p, 1) = p;
+	ck_assert_uint_le(stats_of(&c, 0).faults_local, 64 / VIEW_AROUND + 2);
+	ck_assert_uint_eq(*word(&c, 0, 100, 0), 5);
+	for (rpn_t p = 64; p < 128; p++)
+		ck_assert_uint_eq(*word(&c, 1, p, 1), p == 100 ? 0 : p);
+	cluster_stop(&c);
+}
+END_TEST
+
 /* Each node's own word of every page, pages in an order of its own: requests cross with blocks that are given. */
 static void *own_words(void *arg)
 {
@@ -324,6 +345,7 @@ int main(void)
 	tcase_add_test(tc, a_block_that_nobody_touched_is_given_whole);
 	tcase_add_test(tc, a_block_with_bytes_is_not_given);
 	tcase_add_test(tc, without_blocks_none_is_given);
+	tcase_add_test(tc, holes_of_a_split_block_are_filled_together);
 	tcase_add_test(tc, blocks_that_are_given_lose_nothing);
 	tcase_add_test(tc, blocks_that_are_given_over_shards_lose_nothing);
 	tcase_add_test(tc, a_block_that_came_home_is_merged);
