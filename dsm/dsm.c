@@ -123,7 +123,7 @@ int dsm_new(const struct dsm_config *config, struct dsm **out)
 	dsm->cache = lazy_array(dsm->cache_bytes);
 	dsm->dir = lazy_array(dsm->dir_bytes);
 	dsm->history = lazy_array(home_pages(dsm));
-	dsm->block = calloc(pages / BLOCK_PAGES, sizeof(*dsm->block));
+	dsm->block = calloc(pages / BLOCK_PAGES + 1, sizeof(*dsm->block));
 	dsm->shard = calloc(wanted, sizeof(*dsm->shard));
 	if (!dsm->cache || !dsm->dir || !dsm->history || !dsm->block || !dsm->shard)
 		goto fail;
