@@ -10,7 +10,7 @@
 #include "dsm/shard.h"
 
 #define PINNED_BYTES       (24 * MIB)
-#define PINNED_SHARD_BYTES (6 * MIB)
+#define PINNED_SHARD_BYTES (7 * MIB)
 
 /* Zeroes that cost memory only where they are written. */
 static void *lazy_array(uint64_t bytes)

@@ -32,7 +32,8 @@
 	X(AHEAD, "ahead", "pages that a stream of faults will want are asked for ahead")                \
 	X(BLOCKS, "blocks", "who asks first for a page of a block that nobody used gets all of it")     \
 	X(MERGING, "merging", "a block that is one node's again becomes a huge page again")             \
-	X(PUSHES, "pushes", "a page that many read goes to all of them once one has asked again")
+	X(PUSHES, "pushes", "a page that many read goes to all of them once one has asked again")       \
+	X(DELTA, "delta", "of a page that goes round only what has changed is sent")
 
 enum dsm_optimisation {
 #define BIT(id, name, text) DSM_BIT_##id,

@@ -100,7 +100,7 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 				.requester = hdr->node,
 			},
 	};
-	struct work work = {.page = hdr->arg, .payload = hdr->len ? payload : NULL};
+	struct work work = {.page = hdr->arg, .from = from, .hdr = hdr, .payload = hdr->len ? payload : NULL};
 
 	net_trace_received(from, hdr);
 	if (shard->failed)
@@ -130,6 +130,7 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 	} else if (ev.msg.type == PROTO_VOID) {
 		shard_count(&shard->stats.crossed, 1);
 	}
+	kept_incoming(shard, hdr, payload);
 	if (proto_msg_for_dir(ev.msg.type))
 		steps_settle(shard, steps_dir(shard, &ev, &work));
 	else if (!steps_hold(shard, work.page, &ev.msg))
@@ -294,8 +295,8 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->loaded = calloc(1, PAGE_BYTES);
 	shard->replica_bytes = calloc(1, PAGE_BYTES);
 	if (!shard->loaded || !shard->replica_bytes || damping_init(&shard->damping) ||
-	    replicas_init(&shard->replicas, dsm->config.nodes) || init_budget(shard) || shard->epoll_fd < 0 || shard->stop_fd < 0 ||
-	    !shard->pending || !shard->busy) {
+	    replicas_init(&shard->replicas, dsm->config.nodes) || kept_init(&shard->kept) || init_budget(shard) ||
+	    shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
 		rc = -ENOMEM;
 		goto fail;
 	}
@@ -330,6 +331,7 @@ void shard_destroy(struct shard *shard)
 	free(shard->replica_bytes);
 	replicas_destroy(&shard->replicas);
 	damping_destroy(&shard->damping);
+	kept_destroy(&shard->kept);
 	evict_destroy(&shard->evict);
 	if (shard->epoll_fd > 0)
 		close(shard->epoll_fd);
@@ -371,4 +373,5 @@ void shard_reset(struct shard *shard)
 	shard->pushes.n = 0;
 	replicas_reset(&shard->replicas);
 	evict_reset(&shard->evict);
+	kept_reset(&shard->kept);
 }

@@ -14,6 +14,7 @@
 #include "dsm/damping.h"
 #include "dsm/dsm.h"
 #include "dsm/evict.h"
+#include "dsm/kept.h"
 #include "dsm/pagetab.h"
 #include "dsm/proto.h"
 #include "dsm/push.h"
@@ -96,6 +97,7 @@ struct shard {
 	struct streams streams;
 	struct pushes pushes;
 	struct evict evict;
+	struct kept kept;
 	uint64_t with_room; /* nodes whose last request said that they have frames to spare */
 	rpn_t block_hand;   /* where block_look goes on */
 	uint64_t next_blocks_ns;

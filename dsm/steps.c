@@ -115,6 +115,7 @@ void shard_post(struct shard *shard, node_t to, const struct wire_hdr *hdr, cons
 /* `bytes`: the page, if the message carries one; NULL with PROTO_ZERO. */
 static void send_to(struct shard *shard, node_t to, rpn_t page, const struct proto_msg *msg, const uint8_t *bytes)
 {
+	uint8_t small[WIRE_DELTA_MAX];
 	struct wire_hdr hdr = {
 		.type = to_wire(msg->type),
 		.epoch = (uint16_t)msg->epoch,
@@ -136,15 +137,18 @@ static void send_to(struct shard *shard, node_t to, rpn_t page, const struct pro
 		hdr.flags |= (uint8_t)((bytes ? 0 : WIRE_F_ZERO) | (msg->right == PROTO_WRITE ? WIRE_F_WRITE : 0));
 		shard_count(bytes ? &shard->stats.pages_out : &shard->stats.pages_out_zero, 1);
 	}
+	bytes = kept_outgoing(shard, &hdr, bytes, small);
 	shard_post(shard, to, &hdr, bytes);
 }
 
 static void send_action(struct shard *shard, rpn_t page, const struct proto_action *action)
 {
+	bool request = action->msg.type == PROTO_REQ_READ || action->msg.type == PROTO_REQ_WRITE;
 	const uint8_t *bytes = NULL;
 
-	if (action->msg.type == PROTO_REQ_READ || action->msg.type == PROTO_REQ_WRITE)
-		shard_count(&shard->stats.requests, 1);
+	shard_count(&shard->stats.requests, request);
+	if (request && action->to >> shard->dsm->config.self & 1)
+		kept_own_request(shard, page);
 	if (action->with_data && !shard->loaded_zero)
 		bytes = shard->loaded;
 	for (uint64_t to = action->to; to; to &= to - 1) {
@@ -179,6 +183,7 @@ static int map(struct shard *shard, const struct work *work, enum proto_right ri
 static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work)
 {
 	struct view *view = shard->dsm->view;
+	const uint8_t *bytes = NULL;
 	rpn_t page = work->page;
 	int rc = 0;
 
@@ -203,7 +208,9 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			break;
 		case PROTO_INSTALL:
 			shard_count(a->zero ? &shard->stats.pages_in_zero : &shard->stats.pages_in, 1);
-			rc = view_install(view, page, a->zero ? NULL : work->payload, a->right == PROTO_WRITE, a->wake);
+			rc = a->zero ? 0 : kept_received(shard, work->from, work->hdr, work->payload, &bytes);
+			if (!rc)
+				rc = view_install(view, page, bytes, a->right == PROTO_WRITE, a->wake);
 			break;
 		case PROTO_UPGRADE:
 			rc = view_unprotect(view, page);

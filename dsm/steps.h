@@ -12,9 +12,11 @@
 /* The event that is being worked on: a fault, or a message with its payload. */
 struct work {
 	rpn_t page;
-	const uint8_t *payload; /* DATA with bytes, or NULL */
-	bool protected_page;    /* fault: it met a protection */
-	bool ahead;             /* fault: nobody waits, it is to come */
+	node_t from;
+	const struct wire_hdr *hdr; /* of a message from another node, or NULL */
+	const uint8_t *payload;     /* DATA with bytes, or NULL */
+	bool protected_page;        /* fault: it met a protection */
+	bool ahead;                 /* fault: nobody waits, it is to come */
 };
 
 CHECKED int steps_cache(struct shard *shard, const struct proto_event *ev, const struct work *work);

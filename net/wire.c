@@ -15,13 +15,14 @@ static const struct rule {
 	uint8_t flags; /* those allowed */
 	enum wire_lane lane;
 } rules[] = {
-	[WIRE_REQ_READ] = {"REQ_READ", 0, 0, ANY, WIRE_F_ROOM, WIRE_LANE_DSM},
-	[WIRE_REQ_WRITE] = {"REQ_WRITE", 0, 0, ANY, WIRE_F_ROOM, WIRE_LANE_DSM},
-	[WIRE_FWD_READ] = {"FWD_READ", 0, 0, ANY, WIRE_F_PUSH, WIRE_LANE_DSM},
-	[WIRE_FWD_WRITE] = {"FWD_WRITE", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_REQ_READ] = {"REQ_READ", 0, sizeof(uint32_t), ANY, WIRE_F_ROOM, WIRE_LANE_DSM},
+	[WIRE_REQ_WRITE] = {"REQ_WRITE", 0, sizeof(uint32_t), ANY, WIRE_F_ROOM, WIRE_LANE_DSM},
+	[WIRE_FWD_READ] = {"FWD_READ", 0, sizeof(uint32_t), ANY, WIRE_F_PUSH, WIRE_LANE_DSM},
+	[WIRE_FWD_WRITE] = {"FWD_WRITE", 0, sizeof(uint32_t), ANY, 0, WIRE_LANE_DSM},
 	[WIRE_INV] = {"INV", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_ACK] = {"ACK", 0, 0, ANY, 0, WIRE_LANE_DSM},
-	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, WIRE_F_ZERO | WIRE_F_WRITE | WIRE_F_PUSH, WIRE_LANE_DSM}, /* and see hdr_check */
+	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, WIRE_F_ZERO | WIRE_F_WRITE | WIRE_F_PUSH | WIRE_F_DELTA,
+		       WIRE_LANE_DSM}, /* and see hdr_check */
 	[WIRE_GRANT] = {"GRANT", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_DONE] = {"DONE", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_LEND] = {"LEND", PAGE_BYTES, PAGE_BYTES, ANY, 0, WIRE_LANE_DSM},
@@ -68,6 +69,21 @@ static const struct rule *rule_of(uint8_t type)
 	return &rules[type];
 }
 
+/* A page is sent whole, if it is zero not at all, or as the difference to another that both ends have. */
+static bool data_len_ok(const struct wire_hdr *hdr)
+{
+	switch (hdr->flags & (WIRE_F_ZERO | WIRE_F_DELTA)) {
+	case 0:
+		return hdr->len == PAGE_BYTES;
+	case WIRE_F_ZERO:
+		return hdr->len == 0;
+	case WIRE_F_DELTA:
+		return hdr->len >= sizeof(uint32_t) && hdr->len <= WIRE_DELTA_MAX;
+	default:
+		return false;
+	}
+}
+
 int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)
 {
 	const struct rule *rule = rule_of(hdr->type);
@@ -78,8 +94,12 @@ int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)
 		return -EPROTOTYPE;
 	if (hdr->len < rule->min_len || hdr->len > rule->max_len)
 		return -EMSGSIZE;
-	/* A page is sent whole or, if it is zero, not at all. */
-	if (hdr->type == WIRE_DATA && hdr->len != (hdr->flags & WIRE_F_ZERO ? 0 : PAGE_BYTES))
+	if (hdr->type == WIRE_DATA && !data_len_ok(hdr))
+		return -EMSGSIZE;
+	if (hdr->flags & WIRE_F_DELTA && hdr->flags & WIRE_F_PUSH) /* who has not asked has named nothing */
+		return -EBADMSG;
+	/* The number of a transaction, or none. */
+	if (rule->lane == WIRE_LANE_DSM && rule->max_len == sizeof(uint32_t) && hdr->len != 0 && hdr->len != rule->max_len)
 		return -EMSGSIZE;
 	if (hdr->type == WIRE_GIVE_BACK && hdr->len != 0 && hdr->len != PAGE_BYTES)
 		return -EMSGSIZE;

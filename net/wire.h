@@ -30,10 +30,11 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION          6 /* raised by any change to this file that an older node would misread */
+#define WIRE_VERSION          7 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES        24
 #define WIRE_PAYLOAD_MAX      65536u /* of a control message */
 #define WIRE_DSM_PAYLOAD_MAX  4096u  /* of a message on a dsm lane: a page */
+#define WIRE_DELTA_MAX        1024u  /* of DATA with a difference: what RDMA carries without a slot of staging memory */
 #define WIRE_HOST_BYTES       64     /* a host's name or address with its terminating NUL */
 #define WIRE_CPUID_MAX        256u
 #define WIRE_SHARDS_MAX       16u
@@ -46,13 +47,15 @@
 /* 0 is no type, so that a zeroed header is refused. */
 enum wire_type {
 	/* dsm lanes; arg = rpn, node = the requester whose request this serves, seq and epoch as dsm/PROTOCOL.md says */
+	/* REQ_*, FWD_*: payload: none, or a u32, the transaction whose bytes the requester has kept (dsm/kept.h) */
 	WIRE_REQ_READ = 1,
 	WIRE_REQ_WRITE,
 	WIRE_FWD_READ,
 	WIRE_FWD_WRITE,
 	WIRE_INV,
 	WIRE_ACK,
-	WIRE_DATA, /* payload: the page, or none with WIRE_F_ZERO */
+	WIRE_DATA, /* payload: the page; none with WIRE_F_ZERO; with WIRE_F_DELTA a u32, the transaction, and the difference to its
+		      bytes */
 	WIRE_GRANT,
 	WIRE_DONE,
 	/* replicas (dsm/replica.h); seq = the number of the lending */
@@ -102,6 +105,7 @@ enum wire_type {
 #define WIRE_F_WRITE 0x02 /* DATA: the right to write comes with it */
 #define WIRE_F_ROOM  0x04 /* REQ_READ, REQ_WRITE: the sender has frames to spare: it may be given a block, and copies pushed */
 #define WIRE_F_PUSH  0x08 /* FWD_READ, DATA: the requester has not asked */
+#define WIRE_F_DELTA 0x10 /* DATA: a difference (dsm/delta.h), not with WIRE_F_ZERO or WIRE_F_PUSH */
 
 enum wire_lane {
 	WIRE_LANE_CONTROL,

@@ -31,6 +31,7 @@ static const struct rate rates[] = {
 	{"upgrades without data, of writes to a copy", {"upgrades"}, {"faults_upgrade"}, 1},
 	{"faults settled here, of all", {"faults_local"}, {"faults_read", "faults_write", "faults_upgrade"}, 1},
 	{"pages asked for ahead and used, of all such", {"ahead_used"}, {"ahead"}, 1},
+	{"pages sent as a difference, of those with data", {"delta_sent"}, {"pages_out"}, 1},
 	{"pages given for good, of requests served", {"migrated"}, {"served"}, 1},
 	{"copies pushed, of all pages received", {"pushed_in"}, {"pages_in", "pages_in_zero"}, 1},
 	{"page tables lent, of requests served", {"replicas_lent"}, {"served"}, 1},

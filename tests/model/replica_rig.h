@@ -196,7 +196,7 @@ static inline struct rig *rig_new(node_t nodes, node_t flag_home)
 					    .lane = &lane,
 					    .low_pages = first[nodes],
 					    .without = DSM_WITHOUT(DAMPING) | DSM_WITHOUT(AHEAD) | DSM_WITHOUT(BLOCKS) |
-						       DSM_WITHOUT(MERGING) | DSM_WITHOUT(PUSHES),
+						       DSM_WITHOUT(MERGING) | DSM_WITHOUT(PUSHES) | DSM_WITHOUT(DELTA),
 					    .sink = &rig->sim.sink};
 
 		rig->lane[n] = (struct rig_lane){.lane = {.ops = &lane_ops, .self = n, .nodes = nodes, .lane = 1}, .rig = rig};

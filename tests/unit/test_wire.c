@@ -116,7 +116,7 @@ START_TEST(header_on_the_wrong_lane_is_refused)
 }
 END_TEST
 
-START_TEST(page_is_whole_or_announced_as_zero_or_stale)
+START_TEST(page_is_whole_or_announced_as_zero_or_as_a_difference)
 {
 	static const struct {
 		uint8_t flags;
@@ -130,8 +130,17 @@ START_TEST(page_is_whole_or_announced_as_zero_or_stale)
 		{0, 0, -EMSGSIZE},
 		{WIRE_F_WRITE, 0, -EMSGSIZE},
 		{WIRE_F_ZERO, 4096, -EMSGSIZE},
-		{4, 4096, -EBADMSG},
-		{4, 0, -EMSGSIZE},
+		{WIRE_F_DELTA, 4, 0},
+		{WIRE_F_DELTA | WIRE_F_WRITE, WIRE_DELTA_MAX, 0},
+		{WIRE_F_DELTA, 3, -EMSGSIZE},
+		{WIRE_F_DELTA, 0, -EMSGSIZE},
+		{WIRE_F_DELTA, WIRE_DELTA_MAX + 1, -EMSGSIZE},
+		{WIRE_F_DELTA, 4096, -EMSGSIZE},
+		{WIRE_F_DELTA | WIRE_F_ZERO, 0, -EMSGSIZE},
+		{WIRE_F_DELTA | WIRE_F_ZERO, 4, -EMSGSIZE},
+		{WIRE_F_DELTA | WIRE_F_PUSH, 4, -EBADMSG},
+		{32, 4096, -EBADMSG},
+		{32, 0, -EMSGSIZE},
 		{0, 4095, -EMSGSIZE},
 		{0, 4097, -EMSGSIZE},
 		{0, UINT32_MAX, -EMSGSIZE},
@@ -142,6 +151,19 @@ START_TEST(page_is_whole_or_announced_as_zero_or_stale)
 
 		ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), cases[i].err);
 	}
+}
+END_TEST
+
+START_TEST(request_names_a_transaction_or_none)
+{
+	static const uint8_t types[] = {WIRE_REQ_READ, WIRE_REQ_WRITE, WIRE_FWD_READ, WIRE_FWD_WRITE};
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		for (uint32_t len = 0; len < 7; len++) {
+			struct wire_hdr hdr = header(types[i], 0, len), out;
+
+			ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), len == 0 || len == 4 ? 0 : -EMSGSIZE);
+		}
 }
 END_TEST
 
@@ -550,7 +572,8 @@ int main(void)
 	tcase_add_test(tc, header_of_unknown_type_is_refused);
 	tcase_add_test(tc, a_replica_travels_whole_or_not_at_all);
 	tcase_add_test(tc, header_on_the_wrong_lane_is_refused);
-	tcase_add_test(tc, page_is_whole_or_announced_as_zero_or_stale);
+	tcase_add_test(tc, page_is_whole_or_announced_as_zero_or_as_a_difference);
+	tcase_add_test(tc, request_names_a_transaction_or_none);
 	tcase_add_test(tc, header_with_a_flag_of_another_type_is_refused);
 	tcase_add_test(tc, header_with_a_number_out_of_range_is_refused);
 	tcase_add_test(tc, each_refusal_has_its_words);
