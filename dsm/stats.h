@@ -3,14 +3,17 @@
  * What dsm counts on one node: plain numbers, summed over its shards, and how they travel to the leader (little-endian
  * u64 in this order, then the hottest pages as page, count and marks; WIRE_STATS).
  *
- * Latencies are in a histogram of powers of two nanoseconds: bucket i counts [2^i, 2^(i+1)).
+ * Latencies are counted in whole microseconds, 4 steps an octave, so that a percentile is right within a quarter; what a person
+ * sees is the histogram of powers of two made of them: bucket 0 is below 1 us, bucket i from 2^(i-1) to below 2^i us, the last has
+ * all above.
  */
 #ifndef DSM_STATS_H
 #define DSM_STATS_H
 
 #include "base/types.h"
 
-#define DSM_HISTOGRAM 40
+#define DSM_HISTOGRAM 25 /* the last bucket: 8.4 s and more; a request may take 10 s */
+#define DSM_LATENCY   92 /* steps: 0, 1, 2, 3 us, then 4 for each octave from 4 us on */
 #define DSM_HOTTEST   32
 #define DSM_HOT_TABLE 1u /* a page table of the guest, lent to other nodes now (replica.h) */
 
@@ -64,8 +67,8 @@ struct dsm_stats {
 #define FIELD(name, text) uint64_t name;
 	DSM_COUNTERS(FIELD)
 #undef FIELD
-	uint64_t read_ns[DSM_HISTOGRAM];  /* fault to page, read */
-	uint64_t write_ns[DSM_HISTOGRAM]; /* fault to page, write and upgrade */
+	uint64_t read_us[DSM_LATENCY];  /* fault to page, read */
+	uint64_t write_us[DSM_LATENCY]; /* fault to page, write and upgrade */
 	struct dsm_hot {
 		uint64_t page; /* rpn */
 		uint64_t transactions;
@@ -75,8 +78,13 @@ struct dsm_stats {
 
 _Static_assert(sizeof(struct dsm_stats) % sizeof(uint64_t) == 0, "travels as u64s");
 
-/* The value below which `percent` of the samples lie, ns (upper end of its bucket); 0 without samples. */
-uint64_t dsm_percentile(const uint64_t histogram[DSM_HISTOGRAM], double percent);
+_Static_assert(DSM_LATENCY == 4 * (DSM_HISTOGRAM - 2), "both end at 2^24 us");
+
+/* The step of a latency, for what counts it. */
+unsigned dsm_latency_step(uint64_t ns);
+/* Microseconds below which `percent` of the samples lie: the upper end of a step; 0 without samples. */
+uint64_t dsm_percentile(const uint64_t latency[DSM_LATENCY], double percent);
+void dsm_histogram(const uint64_t latency[DSM_LATENCY], uint64_t histogram[DSM_HISTOGRAM]);
 /* Adds b's counters and histograms to a's. The hottest pages of both are merged. */
 void dsm_stats_add(struct dsm_stats *a, const struct dsm_stats *b);
 /* Enters a page into the list if it belongs there. */

@@ -263,13 +263,12 @@ static void finished(struct shard *shard, rpn_t page, const struct shard_pending
 {
 	uint64_t now = clock_ns();
 	uint64_t ns = now - p->since_ns;
-	unsigned bucket = ns ? 63u - (unsigned)__builtin_clzll(ns) : 0;
 
 	damping_gained(&shard->damping, page, now, remote ? now - p->asked_ns : 0);
 	if (p->ahead)
 		return;
 	trace_fault_end(page, p->write, ns);
-	shard_count(&(p->write ? shard->stats.write_ns : shard->stats.read_ns)[MIN(bucket, DSM_HISTOGRAM - 1u)], 1);
+	shard_count(&(p->write ? shard->stats.write_us : shard->stats.read_us)[dsm_latency_step(ns)], 1);
 }
 
 int steps_cache(struct shard *shard, const struct proto_event *ev, const struct work *work)

@@ -39,6 +39,52 @@ static double cycles_ns(const struct vm *vm, uint64_t cycles)
 	return (double)cycles * 1e6 / vm->config.tsc.guest_khz;
 }
 
+static const struct {
+	const char *name;
+	double percent;
+} percentiles[] = {{"p50", 50}, {"p99", 99}, {"p999", 99.9}};
+
+static void print_percentiles(FILE *out, const char *kind, const uint64_t *const *latency, node_t n)
+{
+	char text[64];
+
+	for (size_t p = 0; p < ARRAY_SIZE(percentiles); p++) {
+		snprintf(text, sizeof(text), "%s fault, %s, us, at most", kind, percentiles[p].name);
+		fprintf(out, "%-40s", text);
+		for (node_t i = 0; i < n; i++)
+			fprintf(out, "%12llu", (unsigned long long)dsm_percentile(latency[i], percentiles[p].percent));
+		fputc('\n', out);
+	}
+}
+
+/* Of each node, then of all of them. */
+static void print_latencies(FILE *out, const struct dsm_stats *all, const struct dsm_stats *total, node_t nodes)
+{
+	uint64_t read_us[NODES_MAX + 1][DSM_HISTOGRAM], write_us[NODES_MAX + 1][DSM_HISTOGRAM];
+	const uint64_t *reads[NODES_MAX + 1], *writes[NODES_MAX + 1];
+
+	for (node_t n = 0; n <= nodes; n++) {
+		reads[n] = n < nodes ? all[n].read_us : total->read_us;
+		writes[n] = n < nodes ? all[n].write_us : total->write_us;
+		dsm_histogram(reads[n], read_us[n]);
+		dsm_histogram(writes[n], write_us[n]);
+	}
+	print_percentiles(out, "read", reads, nodes + 1);
+	print_percentiles(out, "write", writes, nodes + 1);
+	for (unsigned i = 0; i < DSM_HISTOGRAM; i++) {
+		char text[64] = "faults (read/write) that took longer";
+
+		if (!read_us[nodes][i] && !write_us[nodes][i])
+			continue;
+		if (i < DSM_HISTOGRAM - 1)
+			snprintf(text, sizeof(text), "faults (read/write) below %u us", 1u << i);
+		fprintf(out, "%-40s", text);
+		for (node_t n = 0; n <= nodes; n++)
+			fprintf(out, "%6llu/%-5llu", (unsigned long long)read_us[n][i], (unsigned long long)write_us[n][i]);
+		fputc('\n', out);
+	}
+}
+
 static void print_clock(FILE *out, const struct vm *vm)
 {
 	struct clock_figures f;
@@ -71,15 +117,7 @@ void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, d
 			fprintf(out, "%12llu", (unsigned long long)value_of(&all[n], &counter_names[i]));
 		fprintf(out, "%12llu\n", (unsigned long long)value_of(&total, &counter_names[i]));
 	}
-	fprintf(out, "%-40s", "read fault, p50 / p99, us, at most");
-	for (node_t n = 0; n < nodes; n++)
-		fprintf(out, "%6llu/%-5llu", (unsigned long long)dsm_percentile(all[n].read_ns, 50) / 1000,
-			(unsigned long long)dsm_percentile(all[n].read_ns, 99) / 1000);
-	fprintf(out, "\n%-40s", "write fault, p50 / p99, us, at most");
-	for (node_t n = 0; n < nodes; n++)
-		fprintf(out, "%6llu/%-5llu", (unsigned long long)dsm_percentile(all[n].write_ns, 50) / 1000,
-			(unsigned long long)dsm_percentile(all[n].write_ns, 99) / 1000);
-	fputc('\n', out);
+	print_latencies(out, all, &total, nodes);
 	print_clock(out, vm);
 	fprintf(out, "\nhottest pages: transactions, and what is there (%s)\n", hotpages_source(hot));
 	for (unsigned i = 0; i < HOT_LINES && total.hot[i].transactions; i++)
@@ -87,27 +125,29 @@ void report_print(FILE *out, const struct vm *vm, const struct dsm_stats *all, d
 			hotpages_text(hot, &total.hot[i], text));
 }
 
-static json_t *histogram_json(const uint64_t histogram[DSM_HISTOGRAM])
+static json_t *histogram_json(const uint64_t latency[DSM_LATENCY])
 {
+	uint64_t histogram[DSM_HISTOGRAM];
 	json_t *list = json_array();
 
+	dsm_histogram(latency, histogram);
 	for (unsigned i = 0; i < DSM_HISTOGRAM; i++)
 		json_array_append_new(list, json_integer((json_int_t)histogram[i]));
 	return list;
 }
 
 /* At most, in microseconds. */
-static json_t *latency_json(const uint64_t histogram[DSM_HISTOGRAM])
+static json_t *latency_json(const uint64_t latency[DSM_LATENCY])
 {
 	json_t *o = json_object();
 	uint64_t samples = 0;
 
-	for (unsigned i = 0; i < DSM_HISTOGRAM; i++)
-		samples += histogram[i];
+	for (unsigned i = 0; i < DSM_LATENCY; i++)
+		samples += latency[i];
 	json_object_set_new(o, "samples", json_integer((json_int_t)samples));
-	json_object_set_new(o, "p50", json_integer((json_int_t)(dsm_percentile(histogram, 50) / NS_PER_US)));
-	json_object_set_new(o, "p99", json_integer((json_int_t)(dsm_percentile(histogram, 99) / NS_PER_US)));
-	json_object_set_new(o, "p999", json_integer((json_int_t)(dsm_percentile(histogram, 99.9) / NS_PER_US)));
+	for (size_t p = 0; p < ARRAY_SIZE(percentiles); p++)
+		json_object_set_new(o, percentiles[p].name,
+				    json_integer((json_int_t)dsm_percentile(latency, percentiles[p].percent)));
 	return o;
 }
 
@@ -118,10 +158,10 @@ json_t *report_node(const struct dsm_stats *stats, const struct hotpages *pages)
 
 	for (size_t i = 0; i < ARRAY_SIZE(counter_names); i++)
 		json_object_set_new(o, counter_names[i].name, json_integer((json_int_t)value_of(stats, &counter_names[i])));
-	json_object_set_new(o, "read_us", latency_json(stats->read_ns));
-	json_object_set_new(o, "write_us", latency_json(stats->write_ns));
-	json_object_set_new(o, "read_ns_log2", histogram_json(stats->read_ns));
-	json_object_set_new(o, "write_ns_log2", histogram_json(stats->write_ns));
+	json_object_set_new(o, "read_us", latency_json(stats->read_us));
+	json_object_set_new(o, "write_us", latency_json(stats->write_us));
+	json_object_set_new(o, "read_us_log2", histogram_json(stats->read_us));
+	json_object_set_new(o, "write_us_log2", histogram_json(stats->write_us));
 	for (unsigned i = 0; i < DSM_HOTTEST && stats->hot[i].transactions; i++)
 		json_array_append_new(hot, hotpages_json(pages, &stats->hot[i]));
 	json_object_set_new(o, "hottest", hot);

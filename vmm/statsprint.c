@@ -169,7 +169,7 @@ static json_int_t bucket_of(const json_t *node, const char *histogram, size_t bu
 
 static void print_histogram(const struct table *t)
 {
-	fprintf(t->out, "\n%-*s", LABEL, "faults (read / write) that took at most");
+	fprintf(t->out, "\n%-*s", LABEL, "faults (read / write) that took less than");
 	for (size_t i = 0; i < t->n; i++) {
 		char name[32];
 
@@ -181,13 +181,16 @@ static void print_histogram(const struct table *t)
 		bool any = false;
 
 		for (size_t i = 0; i < t->n; i++)
-			any |= bucket_of(t->node[i], "read_ns_log2", b) || bucket_of(t->node[i], "write_ns_log2", b);
+			any |= bucket_of(t->node[i], "read_us_log2", b) || bucket_of(t->node[i], "write_us_log2", b);
 		if (!any)
 			continue;
-		fprintf(t->out, "%*.0f us", LABEL - 3, (double)((uint64_t)2 << b) / 1e3);
+		if (b < DSM_HISTOGRAM - 1)
+			fprintf(t->out, "%*llu us", LABEL - 3, 1ull << b);
+		else
+			fprintf(t->out, "%*s", LABEL, "more");
 		for (size_t i = 0; i < t->n; i++)
-			fprintf(t->out, "%11lld/%-10lld", bucket_of(t->node[i], "read_ns_log2", b),
-				bucket_of(t->node[i], "write_ns_log2", b));
+			fprintf(t->out, "%11lld/%-10lld", bucket_of(t->node[i], "read_us_log2", b),
+				bucket_of(t->node[i], "write_us_log2", b));
 		fputc('\n', t->out);
 	}
 }

@@ -7,38 +7,65 @@ static struct dsm_stats stats, other;
 
 START_TEST(percentile_without_samples_is_zero)
 {
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 50), 0);
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 100), 0);
+	ck_assert_uint_eq(dsm_percentile(stats.read_us, 50), 0);
+	ck_assert_uint_eq(dsm_percentile(stats.read_us, 100), 0);
 }
 END_TEST
 
-START_TEST(percentile_is_the_upper_end_of_its_bucket)
+/* The one sample is below its percentile, by a quarter of it at most, or a microsecond. */
+START_TEST(percentile_is_the_upper_end_of_its_step)
 {
-	stats.read_ns[10] = 1; /* one sample in [1024, 2048) */
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 1), 2048);
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 50), 2048);
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 100), 2048);
+	for (uint64_t us = 0; us < 1u << 24; us += 1 + us / 50) {
+		uint64_t latency[DSM_LATENCY] = {0}, end;
+
+		latency[dsm_latency_step(us * NS_PER_US + 999)]++;
+		end = dsm_percentile(latency, 50);
+		ck_assert_uint_gt(end, us);
+		ck_assert_uint_le(end, MAX(us + us / 4, us + 1));
+		ck_assert_uint_eq(dsm_percentile(latency, 1), end);
+		ck_assert_uint_eq(dsm_percentile(latency, 100), end);
+		ck_assert_uint_ge(dsm_latency_step((us + 1) * NS_PER_US), dsm_latency_step(us * NS_PER_US));
+	}
 }
 END_TEST
 
 START_TEST(percentiles_divide_the_samples)
 {
-	stats.read_ns[3] = 50;
-	stats.read_ns[5] = 49;
-	stats.read_ns[20] = 1;
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 50), 16);
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 51), 64);
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 99), 64);
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 99.9), 2u << 20);
+	stats.read_us[dsm_latency_step(15 * NS_PER_US)] = 50;
+	stats.read_us[dsm_latency_step(63 * NS_PER_US)] = 49;
+	stats.read_us[dsm_latency_step(1700 * NS_PER_US)] = 1;
+	ck_assert_uint_eq(dsm_percentile(stats.read_us, 50), 16);
+	ck_assert_uint_eq(dsm_percentile(stats.read_us, 51), 64);
+	ck_assert_uint_eq(dsm_percentile(stats.read_us, 99), 64);
+	ck_assert_uint_eq(dsm_percentile(stats.read_us, 99.9), 1792);
 }
 END_TEST
 
-START_TEST(first_and_last_bucket_count)
+START_TEST(first_and_last_step_count)
 {
-	stats.read_ns[0] = 1;
-	stats.read_ns[DSM_HISTOGRAM - 1] = 1;
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 50), 2);
-	ck_assert_uint_eq(dsm_percentile(stats.read_ns, 100), 1ull << DSM_HISTOGRAM);
+	ck_assert_uint_eq(dsm_latency_step(0), 0);
+	ck_assert_uint_eq(dsm_latency_step(NS_PER_US - 1), 0);
+	ck_assert_uint_eq(dsm_latency_step(UINT64_MAX), DSM_LATENCY - 1);
+	stats.read_us[0] = 1;
+	stats.read_us[DSM_LATENCY - 1] = 1;
+	ck_assert_uint_eq(dsm_percentile(stats.read_us, 50), 1);
+	ck_assert_uint_eq(dsm_percentile(stats.read_us, 100), 1u << 24);
+}
+END_TEST
+
+START_TEST(histogram_is_of_powers_of_two_microseconds)
+{
+	for (uint64_t us = 0; us < UINT64_C(1) << 25; us += 1 + us / 50) {
+		uint64_t latency[DSM_LATENCY] = {0}, histogram[DSM_HISTOGRAM];
+		unsigned bucket = 0;
+
+		while (us >> bucket)
+			bucket++;
+		latency[dsm_latency_step(us * NS_PER_US)] = 3;
+		dsm_histogram(latency, histogram);
+		for (unsigned i = 0; i < DSM_HISTOGRAM; i++)
+			ck_assert_uint_eq(histogram[i], i == MIN(bucket, DSM_HISTOGRAM - 1u) ? 3 : 0);
+	}
 }
 END_TEST
 
@@ -121,9 +148,10 @@ int main(void)
 
 	suite_add_tcase(s, t);
 	tcase_add_test(t, percentile_without_samples_is_zero);
-	tcase_add_test(t, percentile_is_the_upper_end_of_its_bucket);
+	tcase_add_test(t, percentile_is_the_upper_end_of_its_step);
 	tcase_add_test(t, percentiles_divide_the_samples);
-	tcase_add_test(t, first_and_last_bucket_count);
+	tcase_add_test(t, first_and_last_step_count);
+	tcase_add_test(t, histogram_is_of_powers_of_two_microseconds);
 	tcase_add_test(t, hot_pages_are_kept_in_order);
 	tcase_add_test(t, hot_list_keeps_the_hottest_of_many);
 	tcase_add_test(t, page_without_transactions_is_not_hot);

@@ -332,7 +332,7 @@ START_TEST(command_survives_any_answer)
 		"[{}]",
 		"[{\"machine\": 5, \"node\": \"a\", \"stats\": []}]",
 		"[{\"stats\": {\"hottest\": [{\"transactions\": 1, \"text\": \"evil\\u001b[2J\"}], \"read_us\": 4}}]",
-		"[{\"stats\": {\"read_ns_log2\": {\"a\": 1}, \"write_ns_log2\": [\"x\", 1e300, -5]}}]",
+		"[{\"stats\": {\"read_us_log2\": {\"a\": 1}, \"write_us_log2\": [\"x\", 1e300, -5]}}]",
 		"[{\"seconds\": 1e308, \"stats\": {\"faults_read\": -1e308, \"ram_bytes\": 1e-300, \"splits\": 9}}]",
 	};
 
