@@ -70,7 +70,7 @@ void replicas_reset(struct replicas *r)
 	pthread_mutex_lock(&r->lock);
 	atomic_store_explicit(&r->n, 0, memory_order_relaxed);
 	r->under_way = r->lent = 0;
-	r->first = r->count = 0;
+	r->first = r->count = r->checked = 0;
 	r->done = r->seen = r->wanted;
 	pthread_cond_broadcast(&r->cond);
 	pthread_mutex_unlock(&r->lock);
@@ -183,17 +183,18 @@ static void tell(struct shard *shard, node_t to, uint8_t type, const struct repl
 	shard_post(shard, to, &hdr, payload);
 }
 
-/* When nothing is under way any more: what R1 held back goes out, in order, and who waits in replicas_release goes on. */
+/* When nothing is under way any more: what R1 held back goes out, in order, and who waits in replicas_release goes on. What was
+ * not compared yet stays: there may be writes before it that nobody has seen. */
 static void release_if_done(struct shard *shard)
 {
 	struct replicas *r = &shard->replicas;
 
 	if (r->under_way)
 		return;
-	while (r->count) {
+	for (; r->checked; r->checked--) {
 		struct replica_message *m = &r->waiting[r->first];
 
-		shard_post_now(shard, m->to, &m->hdr, m->has_payload ? m->payload : NULL);
+		shard_post_now(shard, m->to, &m->hdr, m->hdr.len ? m->payload : NULL);
 		r->first = (r->first + 1) % REPLICAS_WAITING;
 		r->count--;
 	}
@@ -271,12 +272,14 @@ static int give_back(struct shard *shard, struct replica *e)
 	return 0;
 }
 
-/* Begins what R1 asks for; the table may move under the loop, so it starts anew after each change. */
+/* Begins what R1 asks for; the table may move under the loop, so it starts anew after each change, and its last pass has compared
+ * all after any message that is there at its end was made. */
 static int begin_release(struct shard *shard)
 {
 	struct replicas *r = &shard->replicas;
 	int rc = 0;
 
+	shard_count(&shard->stats.replica_checks, 1);
 	for (uint32_t i = 0; !rc && i < atomic_load_explicit(&r->n, memory_order_relaxed); i++) {
 		struct replica *e = &r->replica[i];
 
@@ -285,7 +288,26 @@ static int begin_release(struct shard *shard)
 		rc = e->state == REPLICA_LENT ? begin_recall(shard, e) : give_back(shard, e);
 		i = UINT32_MAX;
 	}
+	if (!rc)
+		r->checked = r->count;
 	return rc;
+}
+
+void replica_round(struct shard *shard)
+{
+	struct replicas *r = &shard->replicas;
+
+	uint32_t fresh = r->count - r->checked;
+
+	/* While something is under way the next ones are not compared yet: those before them would wait for what they find. */
+	if (!r->count || r->under_way || shard->failed)
+		return;
+	if (fresh && begin_release(shard)) {
+		shard_fail(shard, NOT_UP_TO_DATE);
+		return;
+	}
+	shard_count(&shard->stats.replicas_deferred, r->under_way ? fresh : 0);
+	release_if_done(shard);
 }
 
 bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload)
@@ -294,27 +316,21 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 
 	if (hdr->type >= WIRE_LEND && hdr->type <= WIRE_RELEASED)
 		return false;
-	if (!r->count) { /* what comes after a message that waits must stay behind it (P3) */
-		if (!atomic_load_explicit(&r->n, memory_order_relaxed))
-			return false;
-		if (hdr->type != WIRE_DATA && hdr->type != WIRE_ACK && hdr->type != WIRE_GRANT)
-			return false;
-		if (begin_release(shard)) {
-			shard_fail(shard, NOT_UP_TO_DATE);
-			return true;
-		}
-		if (!r->under_way)
-			return false;
-	}
+	/* What comes after a message that waits must stay behind it (P3). */
+	if (!r->count && (!atomic_load_explicit(&r->n, memory_order_relaxed) ||
+			  (hdr->type != WIRE_DATA && hdr->type != WIRE_ACK && hdr->type != WIRE_GRANT)))
+		return false;
+	if (r->count == REPLICAS_WAITING)
+		replica_round(shard);
 	if (r->count == REPLICAS_WAITING) {
 		shard_fail(shard, "too many messages wait for a page table to be brought up to date");
 		return true;
 	}
 	struct replica_message *m = &r->waiting[(r->first + r->count++) % REPLICAS_WAITING];
-	*m = (struct replica_message){.to = to, .hdr = *hdr, .has_payload = hdr->len != 0};
+	m->to = to;
+	m->hdr = *hdr;
 	if (hdr->len)
 		memcpy(m->payload, payload, hdr->len);
-	shard_count(&shard->stats.replicas_deferred, 1);
 	return true;
 }
 
@@ -482,8 +498,8 @@ int replica_look(struct shard *shard, uint64_t now)
 {
 	struct replicas *r = &shard->replicas;
 
-	if (!atomic_load_explicit(&r->n, memory_order_relaxed) || now < r->next_look_ns)
-		return 0;
+	if (!atomic_load_explicit(&r->n, memory_order_relaxed) || r->under_way || now < r->next_look_ns)
+		return 0; /* under way: what waits for it need not wait for more */
 	r->next_look_ns = now + REPLICA_LOOK_NS;
 	return begin_release(shard);
 }

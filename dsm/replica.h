@@ -17,7 +17,10 @@
  *        +----RELEASED to those who wrote------>  none
  *
  * R1 Release: no message by which another node could learn of what this node has written later (DATA, ACK, GRANT, a first LEND, an
- *    interrupt, an access to a device) leaves while a write to a replica here is not known to all: it waits for the recall.
+ *    interrupt, an access to a device) leaves while a write to a replica here is not known to all. So such messages wait for the
+ * end of the round (replica_round). Then, when they are made, all replicas are compared with their twins, once for all of them;
+ * those that differ go home, and the messages wait until that is over. What was written before a message was made was there when it
+ *    was compared.
  *
  * R2 Only a table in a live tree of page tables, found from a CR3, that has settled is lent: no walk changes it.
  *
@@ -62,7 +65,6 @@ struct replica {
 
 struct replica_message {
 	node_t to;
-	bool has_payload;
 	struct wire_hdr hdr;
 	uint8_t payload[PAGE_BYTES];
 };
@@ -82,6 +84,7 @@ struct replicas {
 	uint64_t wanted, seen, done;     /* under lock: tickets of replicas_release */
 	struct replica_message *waiting; /* [REPLICAS_WAITING] ring */
 	uint32_t first, count;
+	uint32_t checked;                     /* of them, the first: since they were made all replicas were compared */
 	_Atomic uint64_t root[REPLICA_ROOTS]; /* CR3 of vCPUs here; bit 0: five levels; 0: none */
 	_Atomic uint32_t next_root;
 };
@@ -104,6 +107,8 @@ CHECKED int replica_message(struct shard *shard, node_t from, const struct wire_
 /* R1. True: the message was taken and goes out later. While one waits all that follow are taken, as they must stay behind it (P3),
  * but for the replicas' own messages, which end the waiting. */
 bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload);
+/* R1. The round is over: what was taken in it and need not wait is sent. Before each net_flush. */
+void replica_round(struct shard *shard);
 /* Called now and then: a write to a replica is known to all in a while, also if nothing else is sent. */
 CHECKED int replica_look(struct shard *shard, uint64_t now);
 /* wake_fd is readable. */

@@ -173,6 +173,12 @@ static void check_ages(struct shard *shard, uint64_t now)
 	}
 }
 
+void shard_flush(struct shard *shard)
+{
+	replica_round(shard);
+	net_flush(shard->lane);
+}
+
 bool shard_serve_faults(struct shard *shard)
 {
 	struct view_fault fault[VIEW_FAULTS];
@@ -180,7 +186,6 @@ bool shard_serve_faults(struct shard *shard)
 
 	for (unsigned i = 0; i < n && !shard->failed; i++)
 		on_fault(shard, &fault[i]);
-	net_flush(shard->lane);
 	return n > 0;
 }
 
@@ -190,7 +195,6 @@ bool shard_serve_messages(struct shard *shard)
 
 	if (rc < 0)
 		shard_fail(shard, "the connections to the other nodes cannot be read");
-	net_flush(shard->lane);
 	return rc > 0;
 }
 
@@ -213,7 +217,7 @@ static void *shard_main(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	while (!stop) {
 		uint64_t due = shard_release(shard);
-		net_flush(shard->lane);
+		shard_flush(shard);
 		uint64_t now = clock_ns();
 		uint64_t sleep_ns = now - last_work < shard->dsm->config.poll_ns ? 0 : 250 * NS_PER_MS;
 
@@ -234,7 +238,7 @@ static void *shard_main(void *arg)
 			messages |= ev[i].data.fd == net_fd(shard->lane);
 			if (ev[i].data.fd == shard->replicas.wake_fd && !shard->failed) {
 				steps_settle(shard, replica_wake(shard));
-				net_flush(shard->lane); /* a vCPU sleeps until it is answered */
+				shard_flush(shard); /* a vCPU sleeps until it is answered */
 			}
 		}
 		if (shard->failed) { /* only the order to stop matters now, and the descriptors stay readable */
@@ -243,8 +247,10 @@ static void *shard_main(void *arg)
 		}
 		if (messages && shard_serve_messages(shard))
 			last_work = clock_ns();
+		shard_flush(shard);
 		if (faults && shard_serve_faults(shard))
 			last_work = clock_ns();
+		shard_flush(shard);
 		now = clock_ns(); /* it slept meanwhile */
 		if (!shard->failed)
 			steps_settle(shard, replica_look(shard, now));
@@ -255,7 +261,7 @@ static void *shard_main(void *arg)
 		if (now >= shard->next_check_ns)
 			check_ages(shard, clock_ns()); /* not `now`: requests were made since */
 	}
-	net_flush(shard->lane); /* what this round queued is of this epoch */
+	shard_flush(shard); /* what this round queued is of this epoch */
 	return NULL;
 }
 

@@ -120,7 +120,8 @@ CHECKED int shard_start(struct shard *shard);
 void shard_stop(struct shard *shard);
 void shard_reset(struct shard *shard);
 /* The faults, the messages that are there now; whether there was one. What the shard's thread does when it wakes; also for the
- * simulator (tests/sim), which has no threads. */
+ * simulator (tests/sim), which has no threads. What they send goes out in shard_flush, which must follow. */
+void shard_flush(struct shard *shard);
 bool shard_serve_faults(struct shard *shard);
 bool shard_serve_messages(struct shard *shard);
 /* Does what has waited for its moment. Returns when the next is, or 0. */

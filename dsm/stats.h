@@ -46,6 +46,7 @@
 	X(replicas_recalled, "replicas recalled")             \
 	X(replicas_written, "replicas given back changed")    \
 	X(replicas_deferred, "messages that waited for one")  \
+	X(replica_checks, "comparisons of all replicas")      \
 	X(messages_out, "messages sent")                      \
 	X(messages_in, "messages received")                   \
 	X(bytes_out, "bytes sent")                            \

@@ -7,7 +7,8 @@
  * a processor that walks as a writer) or on the ordinary page; a node writes its entry in the table, where its view is writable; a
  * node writes to the ordinary page all that it knows; a node wants to send an interrupt to another (dsm_release); a node looks
  * whether a replica was written. What a node does with one event is one move, so other nodes come between any two events, not into
- * the middle of one. Writes to the table are bounded, and so is everything else by that.
+ * the middle of one. In runs with rounds the end of a round, when R1 lets messages go, is a move of its own: another event of the
+ * node may come before it, and writes. Writes to the table are bounded, and so is everything else by that.
  *
  * What a node knows: its own writes to the table, and what it has read: in the ordinary page, in the table, or got by an interrupt.
  *
@@ -22,7 +23,16 @@
 
 #include "tests/model/replica_rig.h"
 
-enum mutation { MUT_NONE, MUT_NO_R1, MUT_TWIN_FOLLOWS, MUT_LOSE_RECALL, MUT_LOSE_RELEASED, MUT_OLD_GIVE_BACK, MUT_END };
+enum mutation {
+	MUT_NONE,
+	MUT_NO_R1,
+	MUT_TWIN_FOLLOWS,
+	MUT_LOSE_RECALL,
+	MUT_LOSE_RELEASED,
+	MUT_OLD_GIVE_BACK,
+	MUT_NOT_COMPARED,
+	MUT_END
+};
 
 static const char *const mutation_names[MUT_END] = {
 	[MUT_NO_R1] = "messages do not wait for a release",
@@ -30,6 +40,7 @@ static const char *const mutation_names[MUT_END] = {
 	[MUT_LOSE_RECALL] = "a RECALL vanishes",
 	[MUT_LOSE_RELEASED] = "a RELEASED vanishes",
 	[MUT_OLD_GIVE_BACK] = "GIVE_BACK carries old bytes",
+	[MUT_NOT_COMPARED] = "a round ends without a comparison",
 };
 
 struct run {
@@ -39,6 +50,7 @@ struct run {
 	uint32_t faults; /* 0: any number */
 	node_t flag_home;
 	bool interrupts; /* nodes tell each other by interrupts, too */
+	bool rounds;     /* the end of a round is a move of its own */
 	bool reads;      /* software reads the table; otherwise only walks fault on it */
 	enum mutation mutation;
 };
@@ -49,6 +61,7 @@ struct walk {
 	struct seen seen;
 	uint64_t transitions;
 	uint32_t now; /* the state being expanded */
+	bool ending;  /* a state is followed to its end */
 };
 
 static void save(struct walk *walk)
@@ -158,7 +171,10 @@ static void mutate(struct walk *walk)
 			const struct replica_message *m = &r->waiting[r->first];
 
 			(void)lane_send(&rig->lane[n].lane, m->to, &m->hdr, m->payload);
+			r->checked = 0;
 		}
+		if (walk->run->mutation == MUT_NOT_COMPARED)
+			r->checked = r->count;
 	}
 }
 
@@ -177,6 +193,25 @@ static void send_interrupts(struct rig *rig)
 		rig->flight[rig->flights++] = (struct flight){.from = n, .to = rig->interrupts[n] - 1u, .words = rig->told[n]};
 		rig->interrupts[n] = 0;
 	}
+}
+
+#define ROUND 2u /* events in a round of which one sends something that waits for its end */
+
+/* A node has done what an event asks for; `last`: and its round is over. */
+static void settle(struct walk *walk, node_t n, bool last)
+{
+	struct rig *rig = walk->rig;
+	const struct replicas *r = &shard_at(rig, n)->replicas;
+
+	mutate(walk);
+	if (walk->run->rounds && !walk->ending && !last && r->count != r->checked) {
+		rig->open[n]++;
+	} else {
+		shard_flush(shard_at(rig, n));
+		rig->open[n] = 0;
+	}
+	send_interrupts(rig);
+	check_state(rig);
 }
 
 static void note(struct rig *rig, const char *what, node_t from, node_t to)
@@ -200,13 +235,12 @@ static void deliver(struct walk *walk, uint32_t index)
 	memmove(&rig->flight[index], &rig->flight[index + 1], (--rig->flights - index) * sizeof(f));
 	if (f.hdr.type == INTERRUPT) {
 		learn(rig, &rig->known[f.to], &f.words);
-	} else {
-		rig->incoming = &f;
-		(void)shard_serve_messages(shard_at(rig, f.to));
+		check_state(rig);
+		return;
 	}
-	mutate(walk);
-	send_interrupts(rig);
-	check_state(rig);
+	rig->incoming = &f;
+	(void)shard_serve_messages(shard_at(rig, f.to));
+	settle(walk, f.to, false);
 }
 
 static void fault(struct walk *walk, node_t n, unsigned page, enum proto_right want)
@@ -217,9 +251,7 @@ static void fault(struct walk *walk, node_t n, unsigned page, enum proto_right w
 	rig->asleep[n][page] = want;
 	rig->has_fault = true;
 	(void)shard_serve_faults(shard_at(rig, n));
-	mutate(walk);
-	send_interrupts(rig);
-	check_state(rig);
+	settle(walk, n, false);
 }
 
 /* The first lines of replicas_release, then what it wakes. */
@@ -234,9 +266,7 @@ static void want_interrupt(struct walk *walk, node_t n, node_t to)
 		r->wanted++;
 		steps_settle(shard_at(rig, n), replica_wake(shard_at(rig, n)));
 	}
-	mutate(walk);
-	send_interrupts(rig);
-	check_state(rig);
+	settle(walk, n, false);
 }
 
 /* A state that was reached: kept, and followed to its end by delivery alone. False: something is broken. */
@@ -251,8 +281,13 @@ static bool reached(struct walk *walk)
 	save(walk);
 	if (walk->seen.n == before)
 		return true;
+	walk->ending = true;
+	for (node_t n = 0; n < rig->nodes; n++)
+		if (rig->open[n])
+			settle(walk, n, true);
 	for (unsigned i = 0; i < 300 && rig->flights && !rig->broken[0]; i++)
 		deliver(walk, 0);
+	walk->ending = false;
 	if (rig->flights)
 		broken(rig, "R3: delivery alone does not come to an end");
 	check_end(rig);
@@ -276,7 +311,8 @@ static bool expand_deliveries(struct walk *walk)
 
 	for (uint32_t i = 0; i < flights; i++) {
 		load(walk, walk->now);
-		if (!in_order(walk, i))
+		if (!in_order(walk, i) ||
+		    (walk->rig->open[walk->rig->flight[i].to] == ROUND && walk->rig->flight[i].hdr.type != INTERRUPT))
 			continue;
 		deliver(walk, i);
 		if (!reached(walk))
@@ -294,7 +330,8 @@ static bool expand_faults(struct walk *walk, node_t n)
 			if (page == PAGE_TABLE && want == PROTO_READ && !walk->run->reads)
 				continue;
 			load(walk, walk->now);
-			if (simview_allows(rig->sim.view[n], rig->page[page], want == PROTO_WRITE, &rig->fault) ||
+			if (rig->open[n] == ROUND ||
+			    simview_allows(rig->sim.view[n], rig->page[page], want == PROTO_WRITE, &rig->fault) ||
 			    rig->asleep[n][page] >= want)
 				continue;
 			if (walk->run->faults && rig->faults == walk->run->faults)
@@ -348,12 +385,20 @@ static bool expand_looks(struct walk *walk, node_t n)
 	struct rig *rig = walk->rig;
 
 	load(walk, walk->now);
-	if (!differs(rig, n))
+	if (!differs(rig, n) || rig->open[n] == ROUND)
 		return true;
 	steps_settle(shard_at(rig, n), replica_look(shard_at(rig, n), 1));
-	mutate(walk);
-	send_interrupts(rig);
-	check_state(rig);
+	settle(walk, n, false);
+	return reached(walk);
+}
+
+static bool expand_rounds(struct walk *walk, node_t n)
+{
+	load(walk, walk->now);
+	if (!walk->rig->open[n])
+		return true;
+	note(walk->rig, "end of a round", n, n);
+	settle(walk, n, true);
 	return reached(walk);
 }
 
@@ -369,7 +414,7 @@ static bool expand_interrupts(struct walk *walk, node_t n)
 			news |= rig->known[n].of[m] > rig->known[to].of[m];
 		for (uint32_t i = 0; i < rig->flights; i++) /* one at a time between two nodes */
 			news &= rig->flight[i].hdr.type != INTERRUPT || rig->flight[i].from != n || rig->flight[i].to != to;
-		if (to == n || rig->interrupts[n] || !news)
+		if (to == n || rig->interrupts[n] || !news || rig->open[n] == ROUND)
 			continue;
 		want_interrupt(walk, n, to);
 		if (!reached(walk))
@@ -392,7 +437,7 @@ static bool walk_all(struct walk *walk, const struct run *run)
 		good = expand_deliveries(walk);
 		for (node_t n = 0; good && n < run->nodes; n++)
 			good = expand_faults(walk, n) && expand_writes(walk, n) && expand_looks(walk, n) &&
-			       expand_interrupts(walk, n);
+			       expand_rounds(walk, n) && expand_interrupts(walk, n);
 	}
 	return good;
 }
@@ -480,6 +525,9 @@ int main(int argc, char **argv)
 		{.name = "2 nodes, 2 writes", .nodes = 2, .writes = 2, .interrupts = true},
 		{.name = "2 nodes, 2 writes, homes apart", .nodes = 2, .writes = 2, .flag_home = 1, .interrupts = true},
 		{.name = "3 nodes, 1 write, any 4 faults", .nodes = 3, .writes = 1, .faults = 4},
+		{.name = "2 nodes, 1 write, rounds", .nodes = 2, .writes = 1, .interrupts = true, .rounds = true},
+		{.name = "2 nodes, 2 writes, rounds", .nodes = 2, .writes = 2, .interrupts = true, .rounds = true},
+		{.name = "3 nodes, 1 write, any 4 faults, rounds", .nodes = 3, .writes = 1, .faults = 4, .rounds = true},
 	};
 	static const struct run more[] = {
 		{.name = "2 nodes, 2 writes, software reads the table", .nodes = 2, .writes = 2, .reads = true, .interrupts = true},

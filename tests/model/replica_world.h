@@ -56,6 +56,7 @@ struct rig {
 	struct flight flight[FLIGHTS];
 	uint8_t asleep[NODES][PAGES]; /* enum proto_right that threads wait for */
 	struct words known[NODES];    /* what the node has learnt of each one's writes, of its own: all */
+	uint8_t open[NODES];          /* events in the round that is not over, if what it sends waits for its end */
 	uint8_t faults;               /* so far, if the run bounds them */
 	struct words flag;            /* FLAG as it was written last */
 	uint8_t interrupts[NODES];    /* to this node + 1 when what was written is known to all (dsm_release); 0: none */
@@ -311,6 +312,7 @@ static inline void code_replicas(struct codec *codec, const struct rig *rig, nod
 	CODE(codec, r->under_way);
 	CODE(codec, r->lent);
 	CODE(codec, r->count);
+	CODE(codec, r->checked);
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct replica_message *m = &r->waiting[(r->first + i) % REPLICAS_WAITING];
 		struct flight f = {0};
@@ -318,14 +320,15 @@ static inline void code_replicas(struct codec *codec, const struct rig *rig, nod
 
 		if (codec->writing)
 			f = (struct flight){.to = m->to, .hdr = m->hdr};
-		if (codec->writing && m->has_payload)
+		if (codec->writing && m->hdr.len)
 			f.words = words_of(rig, page, m->payload);
 		code_flight(codec, rig, &f, numbers);
 		if (codec->writing)
 			continue;
-		*m = (struct replica_message){.to = f.to, .hdr = f.hdr, .has_payload = f.hdr.len != 0};
+		m->to = f.to;
+		m->hdr = f.hdr;
 		page = f.hdr.arg == rig->page[PAGE_FLAG] ? PAGE_FLAG : PAGE_TABLE;
-		if (m->has_payload)
+		if (m->hdr.len)
 			fill(rig, page, m->payload, &f.words);
 	}
 }
@@ -364,6 +367,7 @@ static inline void code_node(struct codec *codec, struct rig *rig, node_t n, con
 	}
 	code_replicas(codec, rig, n, numbers);
 	code_words(codec, rig, &rig->known[n]);
+	CODE(codec, rig->open[n]);
 	CODE(codec, rig->interrupts[n]);
 	if (rig->interrupts[n])
 		code_words(codec, rig, &rig->told[n]);

@@ -284,6 +284,7 @@ static void serve(struct sim *sim, struct actor *actor)
 	uint64_t due = shard_release(shard);
 	if (dsm_with(shard->dsm, DSM_WITHOUT(REPLICAS)))
 		steps_settle(shard, replica_look(shard, sim->now));
+	shard_flush(shard);
 	actor->free_ns = sim->now;
 	if (due && (!actor->tick_ns || due < actor->tick_ns)) {
 		actor->tick_ns = due;

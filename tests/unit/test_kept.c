@@ -11,33 +11,10 @@
 #include <string.h>
 
 #include "dsm/kept.h"
-#include "tests/unit/dsm_help.h"
+#include "tests/unit/dsm_peer.h"
 
-#define NODE_PAGES BLOCK_PAGES
-#define THEIRS     (NODE_PAGES + 5) /* a page whose home the peer is */
-#define SEQ        100u             /* a page that has changed hands often */
-
-static void start(struct cluster *c, unsigned here, unsigned without)
-{
-	static const rpn_t first[] = {0, NODE_PAGES, 2 * NODE_PAGES};
-	struct loop_options options = {.fifo = true};
-
-	*c = (struct cluster){.nodes = 2, .shards = 1, .sink = {.failed = on_failed, .lost = on_lost}};
-	ck_assert_int_eq(loop_new(2, 2, &options, &c->loop), 0);
-	for (unsigned n = 0; n < here; n++) {
-		struct net_lane *lane = loop_lane(c->loop, n, 1);
-		struct dsm_config config = {.self = n,
-					    .nodes = 2,
-					    .node_first = first,
-					    .shards = 1,
-					    .lane = &lane,
-					    .without = without | DSM_WITHOUT(AHEAD) | DSM_WITHOUT(MIGRATION) | DSM_WITHOUT(DAMPING),
-					    .sink = &c->sink};
-
-		ck_assert_int_eq(dsm_new(&config, &c->dsm[n]), 0);
-		ck_assert_int_eq(dsm_start(c->dsm[n]), 0);
-	}
-}
+#define THEIRS (PEER_PAGES + 5) /* a page whose home the peer is */
+#define SEQ    100u             /* a page that has changed hands often */
 
 /* ---- two nodes ---- */
 
@@ -81,7 +58,7 @@ START_TEST(a_page_that_goes_round_is_sent_as_what_changed)
 	struct cluster c;
 	struct dsm_stats sum;
 
-	start(&c, 2, 0);
+	peer_start(&c, 2, 0);
 	pass(&c, 3, 40);
 	sum_up(&c, &sum);
 	ck_assert_uint_ge(sum.delta_sent, 3 * 25);
@@ -97,7 +74,7 @@ START_TEST(without_it_pages_are_sent_whole)
 	struct cluster c;
 	struct dsm_stats sum;
 
-	start(&c, 2, DSM_WITHOUT(DELTA));
+	peer_start(&c, 2, DSM_WITHOUT(DELTA));
 	pass(&c, 3, 40);
 	sum_up(&c, &sum);
 	ck_assert_uint_eq(sum.delta_sent, 0);
@@ -111,7 +88,7 @@ START_TEST(more_pages_go_round_than_are_kept)
 	struct cluster c;
 	struct dsm_stats sum;
 
-	start(&c, 2, 0);
+	peer_start(&c, 2, 0);
 	pass(&c, KEPT_PAGES + 50, 14);
 	pass(&c, 1, 6);
 	sum_up(&c, &sum);
@@ -125,7 +102,7 @@ START_TEST(after_a_reset_nothing_is_kept)
 	struct cluster c;
 	struct dsm_stats before, after;
 
-	start(&c, 2, 0);
+	peer_start(&c, 2, 0);
 	pass(&c, 3, 20);
 	sum_up(&c, &before);
 	ck_assert_uint_gt(before.delta_sent, 0);
@@ -145,43 +122,6 @@ END_TEST
 
 /* ---- a node and a peer of the test's ---- */
 
-struct got {
-	struct net_sink sink;
-	unsigned n;
-	struct wire_hdr hdr;
-	uint8_t payload[PAGE_BYTES];
-};
-
-static void on_got(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
-{
-	struct got *got = container_of(sink, struct got, sink);
-
-	ck_assert_uint_eq(from, 0);
-	got->hdr = *hdr;
-	if (hdr->len)
-		memcpy(got->payload, payload, hdr->len);
-	got->n++;
-}
-
-/* The next message of the node, which must be of that type. */
-static void expect(struct cluster *c, uint8_t type, struct got *got)
-{
-	uint64_t end = clock_ns() + 5 * NS_PER_SEC;
-
-	*got = (struct got){.sink = {.recv = on_got}};
-	while (!got->n && clock_ns() < end)
-		ck_assert_int_ge(net_poll(loop_lane(c->loop, 1, 1), &got->sink), 0);
-	ck_assert_uint_eq(got->n, 1);
-	ck_assert_str_eq(wire_type_name(got->hdr.type), wire_type_name(type));
-}
-
-static void tell(struct cluster *c, struct wire_hdr hdr, const void *payload)
-{
-	hdr.epoch = 1;
-	hdr.arg = THEIRS;
-	ck_assert_int_eq(net_send(loop_lane(c->loop, 1, 1), 0, &hdr, payload), 0);
-}
-
 struct writer {
 	struct cluster *c;
 	uint64_t value;
@@ -197,7 +137,7 @@ static void *write_theirs(void *arg)
 	return NULL;
 }
 
-static void named(const struct got *got, uint32_t seq)
+static void named(const struct peer_got *got, uint32_t seq)
 {
 	uint32_t base;
 
@@ -206,58 +146,44 @@ static void named(const struct got *got, uint32_t seq)
 	ck_assert_uint_eq(base, seq);
 }
 
-struct lost {
-	struct cluster c;
-	char why[200];
-	_Atomic bool is;
-};
-
-static void note_lost(struct dsm_sink *sink, node_t peer, const char *why)
-{
-	struct lost *lost = container_of(sink, struct lost, c.sink);
-
-	ck_assert_uint_eq(peer, 1);
-	snprintf(lost->why, sizeof(lost->why), "%s", why);
-	atomic_store(&lost->is, true);
-}
-
 /* The node asks for the page, gets it whole in transaction SEQ, and gives it up in the next: as the difference to `base`, or whole.
  */
-static void get_and_give(struct cluster *c, struct writer *w, pthread_t *thread, uint32_t base, bool is_short)
+static void get_and_give(struct peer *p, struct writer *w, pthread_t *thread, uint32_t base, bool is_short)
 {
 	struct wire_hdr data = {.type = WIRE_DATA, .flags = WIRE_F_WRITE, .len = PAGE_BYTES, .seq = SEQ},
 			fwd = {.type = WIRE_FWD_WRITE, .seq = SEQ + 1, .node = 1, .len = sizeof(base)};
 	uint64_t page[PAGE_BYTES / 8] = {[3] = 33};
-	struct got got;
+	struct peer_got got;
 
 	ck_assert_int_eq(pthread_create(thread, NULL, write_theirs, w), 0);
-	expect(c, WIRE_REQ_WRITE, &got);
+	peer_expect(p, WIRE_REQ_WRITE, &got);
 	ck_assert_uint_eq(got.hdr.len, 0); /* it has kept nothing yet */
-	tell(c, data, page);
+	peer_tell(p, THEIRS, data, page);
 	pthread_join(*thread, NULL);
 	ck_assert_uint_eq(w->before, 33);
-	tell(c, fwd, &base);
-	expect(c, WIRE_DATA, &got);
+	peer_tell(p, THEIRS, fwd, &base);
+	peer_expect(p, WIRE_DATA, &got);
 	ck_assert_uint_eq(got.hdr.flags, WIRE_F_WRITE | (is_short ? WIRE_F_DELTA : 0));
 	ck_assert_uint_eq(got.hdr.len, is_short ? 4 + 4 + 8 : PAGE_BYTES);
 	if (is_short) {
 		const uint16_t run[] = {0, 1};
 
-		named(&(struct got){.hdr = {.len = 4}, .payload = {got.payload[0], got.payload[1], got.payload[2], got.payload[3]}},
+		named(&(struct peer_got){.hdr = {.len = 4},
+					 .payload = {got.payload[0], got.payload[1], got.payload[2], got.payload[3]}},
 		      SEQ);
 		ck_assert_mem_eq(got.payload + 4, run, sizeof(run));
 		ck_assert_mem_eq(got.payload + 8, &w->value, sizeof(w->value));
 	}
 	/* It wants the page again, and names what it sent. */
 	ck_assert_int_eq(pthread_create(thread, NULL, write_theirs, w), 0);
-	expect(c, WIRE_REQ_WRITE, &got);
+	peer_expect(p, WIRE_REQ_WRITE, &got);
 	named(&got, SEQ + 1);
 }
 
 START_TEST(a_difference_is_to_the_bytes_of_the_transaction_named)
 {
-	struct lost lost = {.why = ""};
-	struct writer w = {.c = &lost.c, .value = 77};
+	struct peer p = {.n = 0};
+	struct writer w = {.c = &p.c, .value = 77};
 	struct wire_hdr data = {.type = WIRE_DATA, .flags = WIRE_F_WRITE | WIRE_F_DELTA, .len = 16, .seq = SEQ + 2};
 	struct {
 		uint32_t base;
@@ -266,31 +192,31 @@ START_TEST(a_difference_is_to_the_bytes_of_the_transaction_named)
 	} delta = {.base = SEQ + 1, .first = 3, .words = 1, .bytes = 44};
 	pthread_t thread;
 
-	start(&lost.c, 1, 0);
-	get_and_give(&lost.c, &w, &thread, SEQ, true);
-	tell(&lost.c, data, &delta);
+	peer_start(&p.c, 1, 0);
+	get_and_give(&p, &w, &thread, SEQ, true);
+	peer_tell(&p, THEIRS, data, &delta);
 	pthread_join(thread, NULL);
 	ck_assert_uint_eq(w.before, 44);
-	ck_assert_uint_eq(*word(&lost.c, 0, THEIRS, 0), 77);
+	ck_assert_uint_eq(*word(&p.c, 0, THEIRS, 0), 77);
 }
 END_TEST
 
 START_TEST(bytes_of_another_transaction_are_no_base)
 {
-	struct lost lost = {.why = ""};
-	struct writer w = {.c = &lost.c, .value = 77};
+	struct peer p = {.n = 0};
+	struct writer w = {.c = &p.c, .value = 77};
 	pthread_t thread;
 
-	start(&lost.c, 1, 0);
-	get_and_give(&lost.c, &w, &thread, SEQ - 1, false);
+	peer_start(&p.c, 1, 0);
+	get_and_give(&p, &w, &thread, SEQ - 1, false);
 }
 END_TEST
 
 /* 0: a difference to bytes not named; 1: that ends early; 2: of a word beyond the page; 3: to a page that was never here. */
 START_TEST(a_difference_that_cannot_be_is_the_peers_fault)
 {
-	struct lost lost = {.why = ""};
-	struct writer w = {.c = &lost.c, .value = 77};
+	struct peer p = {.n = 0};
+	struct writer w = {.c = &p.c, .value = 77};
 	struct wire_hdr data = {.type = WIRE_DATA, .flags = WIRE_F_WRITE | WIRE_F_DELTA, .len = _i == 1 ? 15 : 16, .seq = SEQ + 2};
 	struct {
 		uint32_t base;
@@ -299,21 +225,21 @@ START_TEST(a_difference_that_cannot_be_is_the_peers_fault)
 	} delta = {.base = _i == 0 ? SEQ : SEQ + 1, .first = _i == 2 ? 512 : 3, .words = 1, .bytes = 44};
 	uint64_t end = clock_ns() + 5 * NS_PER_SEC;
 	pthread_t thread;
-	struct got got;
+	struct peer_got got;
 
-	start(&lost.c, 1, 0);
-	lost.c.sink.lost = note_lost;
+	peer_start(&p.c, 1, 0);
+	p.c.sink.lost = peer_on_lost;
 	if (_i < 3) {
-		get_and_give(&lost.c, &w, &thread, SEQ, true);
+		get_and_give(&p, &w, &thread, SEQ, true);
 	} else {
 		ck_assert_int_eq(pthread_create(&thread, NULL, write_theirs, &w), 0);
-		expect(&lost.c, WIRE_REQ_WRITE, &got);
+		peer_expect(&p, WIRE_REQ_WRITE, &got);
 	}
-	tell(&lost.c, data, &delta);
-	while (!atomic_load(&lost.is) && clock_ns() < end)
+	peer_tell(&p, THEIRS, data, &delta);
+	while (!atomic_load(&p.lost) && clock_ns() < end)
 		usleep(1000);
-	ck_assert(atomic_load(&lost.is));
-	ck_assert_ptr_nonnull(strstr(lost.why, "a difference for page 517 "));
+	ck_assert(atomic_load(&p.lost));
+	ck_assert_ptr_nonnull(strstr(p.why, "a difference for page 517 "));
 }
 END_TEST
 
