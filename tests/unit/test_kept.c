@@ -212,6 +212,35 @@ START_TEST(bytes_of_another_transaction_are_no_base)
 }
 END_TEST
 
+/* A push crosses with the request: it brings other bytes than those that the request has named, and takes them away from nobody. */
+START_TEST(a_page_that_was_not_asked_for_replaces_nothing_that_was_named)
+{
+	struct peer p = {.n = 0};
+	struct writer w = {.c = &p.c, .value = 77};
+	struct wire_hdr push = {.type = WIRE_DATA, .flags = WIRE_F_PUSH, .len = PAGE_BYTES, .seq = SEQ + 2},
+			inv = {.type = WIRE_INV, .seq = SEQ + 3, .node = 1},
+			data = {.type = WIRE_DATA, .flags = WIRE_F_WRITE | WIRE_F_DELTA, .len = 16, .seq = SEQ + 4};
+	struct {
+		uint32_t base;
+		uint16_t first, words;
+		uint64_t bytes;
+	} delta = {.base = SEQ + 1, .first = 4, .words = 1, .bytes = 44};
+	uint64_t page[PAGE_BYTES / 8] = {[3] = 55};
+	pthread_t thread;
+	struct peer_got got;
+
+	peer_start(&p.c, 1, 0);
+	get_and_give(&p, &w, &thread, SEQ, true);
+	peer_tell(&p, THEIRS, push, page);
+	peer_tell(&p, THEIRS, inv, NULL);
+	peer_expect(&p, WIRE_ACK, &got);
+	peer_tell(&p, THEIRS, data, &delta);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(w.before, 33); /* as when it was given up, not 55 */
+	ck_assert_uint_eq(*word(&p.c, 0, THEIRS, 4), 44);
+}
+END_TEST
+
 /* 0: a difference to bytes not named; 1: that ends early; 2: of a word beyond the page; 3: to a page that was never here. */
 START_TEST(a_difference_that_cannot_be_is_the_peers_fault)
 {
@@ -255,6 +284,7 @@ int main(void)
 	tcase_add_test(tc, after_a_reset_nothing_is_kept);
 	tcase_add_test(tc, a_difference_is_to_the_bytes_of_the_transaction_named);
 	tcase_add_test(tc, bytes_of_another_transaction_are_no_base);
+	tcase_add_test(tc, a_page_that_was_not_asked_for_replaces_nothing_that_was_named);
 	tcase_add_loop_test(tc, a_difference_that_cannot_be_is_the_peers_fault, 0, 4);
 	suite_add_tcase(suite, tc);
 	SRunner *sr = srunner_create(suite);
