@@ -9,13 +9,12 @@
  * looks the key up in the text again, which by then is known to be JSON: locate() needs no error paths.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "vmm/config.h"
 #include "vmm/suggest.h"
@@ -290,51 +289,17 @@ int config_parse_json(struct config *config, const char *name, const char *text,
 	return rc;
 }
 
-/* All of the file, at most one byte more than is allowed so that the parser sees that it is too long. */
-static int read_all(const char *path, char **text, size_t *len)
-{
-	const size_t most = CONFIG_FILE_MAX_BYTES + 1;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO without a writer must not hang us */
-	size_t done = 0;
-	ssize_t n = 0;
-	char *buf;
-	int rc;
-
-	if (fd < 0) {
-		rc = -errno;
-		log_error("--config %s: cannot open it: %s: check the path", path, strerror(-rc));
-		return rc;
-	}
-	buf = malloc(most);
-	if (!buf) {
-		log_error("--config %s: out of memory", path);
-		close(fd);
-		return -ENOMEM;
-	}
-	while (done < most && (n = read(fd, buf + done, most - done)) > 0)
-		done += (size_t)n;
-	if (n < 0) {
-		rc = -errno;
-		log_error("--config %s: cannot read it: %s: check that it is a file", path, strerror(-rc));
-		free(buf);
-		close(fd);
-		return rc;
-	}
-	close(fd);
-	*text = buf;
-	*len = done;
-	return 0;
-}
-
 int config_read_file(struct config *config, const char *path)
 {
-	char *text = NULL;
+	uint8_t *text = NULL;
 	size_t len = 0;
-	int rc = read_all(path, &text, &len);
+	int rc = file_read(path, CONFIG_FILE_MAX_BYTES, &text, &len);
 
-	if (rc)
+	if (rc) {
+		log_error("--config %s: cannot read it: %s: check the path", path, file_error(rc));
 		return rc;
-	rc = config_parse_json(config, path, text, len);
+	}
+	rc = config_parse_json(config, path, (const char *)text, len);
 	free(text);
 	return rc;
 }

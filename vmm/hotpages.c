@@ -2,64 +2,26 @@
 #include "vmm/hotpages.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 
 /* ---- the file ---- */
 
-/* To the end: a file in /proc does not say how long it is. */
-static int read_all(const char *path, char **text, size_t *len)
-{
-	size_t room = MIB, used = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char *buf = fd < 0 ? NULL : malloc(room);
-	int rc = fd < 0 ? -errno : 0;
-
-	while (!rc && buf) {
-		if (used == room) {
-			char *more = room < SYMBOLS_FILE_BYTES ? realloc(buf, 2 * room) : NULL;
-
-			rc = more ? 0 : (room < SYMBOLS_FILE_BYTES ? -ENOMEM : -EFBIG);
-			buf = more ? more : buf;
-			room *= 2;
-			continue;
-		}
-		ssize_t n = read(fd, buf + used, room - used);
-		if (n == 0)
-			break;
-		if (n < 0 && errno != EINTR)
-			rc = -errno;
-		used += n > 0 ? (size_t)n : 0;
-	}
-	if (!rc && !buf)
-		rc = -ENOMEM;
-	if (fd >= 0)
-		close(fd);
-	if (rc) {
-		free(buf);
-		return rc;
-	}
-	*text = buf;
-	*len = used;
-	return 0;
-}
-
 int hotpages_read_symbols(const char *path, struct symbols **out)
 {
-	char *text = NULL;
+	uint8_t *text = NULL;
 	size_t len = 0;
-	int rc = read_all(path, &text, &len);
+	int rc = file_read(path, SYMBOLS_FILE_BYTES, &text, &len);
 
 	if (rc) {
-		log_error("cannot read the symbols %s: %s", path, strerror(-rc));
+		log_error("cannot read the symbols %s: %s", path, file_error(rc));
 		return rc;
 	}
-	rc = symbols_parse(text, len, out);
+	rc = symbols_parse((const char *)text, len, out);
 	free(text);
 	if (rc == -EBADMSG)
 		log_error("--symbols %s: these are not lines of address, type and name with addresses that are not all zero; give "

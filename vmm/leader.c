@@ -2,15 +2,13 @@
 #include "vmm/leader.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "vmm/acpi.h"
 #include "vmm/boot.h"
@@ -24,6 +22,7 @@
 
 #define ANSWER_TIMEOUT_NS   (20 * NS_PER_SEC)
 #define FAREWELL_TIMEOUT_NS (3 * NS_PER_SEC)
+#define BOOT_FILE_BYTES     (4 * GIB) /* more is no kernel and no initrd */
 
 struct leader {
 	const struct config *config;
@@ -46,32 +45,12 @@ struct leader {
 /* The whole file into memory of ours: a mapped one could be truncated under us. */
 static int read_file(const char *what, const char *path, struct boot_file *out)
 {
-	struct stat st = {0};
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int err = fd < 0 || fstat(fd, &st) < 0 ? errno : 0;
 	uint8_t *bytes = NULL;
+	size_t len = 0;
+	int rc = file_read(path, BOOT_FILE_BYTES, &bytes, &len);
 
-	if (err || !S_ISREG(st.st_mode)) {
-		log_error("cannot read the %s %s: %s", what, path, err ? strerror(err) : "it is not a regular file");
-		if (fd >= 0)
-			close(fd);
-		return EXIT_USAGE;
-	}
-	size_t len = (size_t)st.st_size, got = 0;
-	bytes = malloc(len ? len : 1);
-	while (bytes && got < len) {
-		ssize_t n = read(fd, bytes + got, len - got);
-
-		if (n <= 0) {
-			err = n < 0 ? errno : EIO;
-			break;
-		}
-		got += (size_t)n;
-	}
-	close(fd);
-	if (!bytes || err) {
-		log_error("cannot read the %s %s: %s", what, path, strerror(bytes ? err : ENOMEM));
-		free(bytes);
+	if (rc) {
+		log_error("cannot read the %s %s: %s", what, path, file_error(rc));
 		return EXIT_USAGE;
 	}
 	*out = (struct boot_file){.name = path, .bytes = bytes, .len = len};

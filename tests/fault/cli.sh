@@ -87,6 +87,14 @@ case_kernel_missing() {
 case_kernel_is_a_directory() {
 	wrong 1 'cannot read the kernel /etc: it is not a regular file' run "${one[@]}" --kernel /etc
 }
+case_symbols_are_a_fifo() {
+	mkfifo "$tmp/fifo"
+	wrong 1 "cannot read the symbols $tmp/fifo: it is not a regular file" run "${one[@]}" --kernel /etc/hostname --symbols "$tmp/fifo"
+}
+case_config_is_a_fifo() {
+	mkfifo "$tmp/config"
+	wrong 1 "cannot read it: it is not a regular file" run --config "$tmp/config"
+}
 case_initrd_missing() {
 	wrong 1 'cannot read the initrd /nonexistent/initrd: No such file' run "${one[@]}" --kernel /etc/hostname --initrd /nonexistent/initrd
 }

@@ -375,7 +375,7 @@ START_TEST(config_that_is_missing_is_an_error_of_the_file)
 {
 	capture_start(&capture);
 	ck_assert_int_eq(parse("run --config /nonexistent/vm.json"), -ENOENT);
-	ck_assert_ptr_nonnull(strstr(capture_end(&capture), "/nonexistent/vm.json: cannot open it"));
+	ck_assert_ptr_nonnull(strstr(capture_end(&capture), "/nonexistent/vm.json: cannot read it"));
 }
 END_TEST
 
