@@ -44,7 +44,7 @@ sample() {
 		cat "$tmp/peaks"
 		stat -L -c 'blocks %b' $files
 		cat $statuses
-	} 2>/dev/null | awk '
+	} 2>/dev/null | awk -v nodes="$nodes" '
 		function max(a, b) { return a > b ? a : b }
 		$1 == "peak" { peak[$2] = $3; hwm[$2] = $4 }
 		$1 == "blocks" { ram[++files] = $2 / 2 }
@@ -52,20 +52,21 @@ sample() {
 		$1 == "VmHWM:" { top[n] = $2 }
 		$1 == "RssAnon:" || $1 == "RssFile:" { other[n] += $2 }
 		END {
-			for (i = 1; i <= 3; i++)
-				if (files == 3 && n == 3)
+			for (i = 1; i <= nodes; i++)
+				if (files == nodes && n == nodes)
 					print "peak", i, max(peak[i], ram[i] + other[i]), max(hwm[i], top[i])
 				else
 					print "peak", i, peak[i], hwm[i]
 		}' >"$tmp/peaks.new"
 	mv "$tmp/peaks.new" "$tmp/peaks"
 }
-# watch: samples the three processes until the machine ends. Seldom: it takes the one emulated CPU from them.
+# watch BYTES NODES: samples the processes of the nodes until the machine ends, whose RAM is so large. Seldom: it takes the one emulated CPU from them.
 watch() {
-	local p fd n=0
+	local p fd
+	nodes=$2
 	files='' statuses=''
 	: >"$tmp/peaks"
-	while [ ! -s "$tmp/code" ] && [ "$(children "$pid" | wc -l)" -lt 2 ]; do sleep 0.5; done
+	while [ ! -s "$tmp/code" ] && [ "$(children "$pid" | wc -l)" -lt $((nodes - 1)) ]; do sleep 0.5; done
 	sleep 3
 	for p in $pid $(children "$pid"); do
 		statuses="$statuses /proc/$p/status"
@@ -92,7 +93,7 @@ case_budget_boot() {
 	start --node local,cpus=1,mem=128M,mem-budget=192M --node local,cpus=0,mem=64M,mem-budget=112M --node local,cpus=0,mem=64M,mem-budget=112M \
 		--stats --kernel "$KERNEL" --initrd "$INITRD" --append "quiet panic=-1 $(slow_clock) pangea.run=topology,expect-cpus=1,expect-nodes=3 \
 pangea.arg=expect-mem=128M,64M,64M pangea.arg=node-cpus=1,0,0 pangea.run=memfill,margin=24M,passes=1,limit=600"
-	watch $((256 * 1024 * 1024))
+	watch $((256 * 1024 * 1024)) 3
 	finish 5
 	expect_code 0
 	result topology
@@ -108,6 +109,26 @@ case_budget_is_kept() {
 case_budget_was_needed() {
 	expect_err '^pages sent home for the budget  *[1-9]'
 	expect_err '^copies given up for the budget  *[1-9]'
+}
+# A CPU on each node: what the one has filled the other checks, and fills for the first. Neither may keep what it sees.
+case_budget_two_cpus() {
+	start --node local,cpus=1,mem=128M,mem-budget=192M --node local,cpus=1,mem=64M,mem-budget=112M --stats --kernel "$KERNEL" \
+		--initrd "$INITRD" --append "quiet panic=-1 $(slow_clock) pangea.run=memfill,margin=16M,max=56M,passes=2,limit=600"
+	watch $((192 * 1024 * 1024)) 2
+	finish 5
+	expect_code 0
+	result memfill
+	expect_out 'memfill pass=0 .* written by CPU 0 of node 0, checked by CPU 1 of node 1, errors=0'
+	expect_out 'memfill pass=1 .* written by CPU 1 of node 1, checked by CPU 0 of node 0, errors=0'
+}
+case_budget_two_cpus_is_kept() {
+	kept 0 $((192 * 1024)) 80000
+	kept 1 $((112 * 1024)) 20000
+}
+case_budget_two_cpus_was_needed() {
+	# The columns are node 0, node 1, both.
+	expect_err '^pages sent home for the budget  *[0-9][0-9]*  *[1-9]'
+	expect_err '^copies given up for the budget  *[0-9][0-9]*  *[1-9]'
 }
 case_budget_too_small() {
 	run 5 --node local,cpus=1,mem=128M,mem-budget=128M --node local,cpus=1,mem=64M --kernel "$GUESTS/hello"
