@@ -83,8 +83,8 @@ static int take_frame(struct rdma_lane *l, struct rdma_peer *p, uint32_t buffer,
 		const uint8_t *payload = record.payload;
 		if (!payload) {
 			payload = p->conn.slots_in + (size_t)record.slot * p->conn.ours.slot_bytes;
-			if (l->scratch_in)
-				payload = memcpy(l->scratch_in, payload, record.hdr.len);
+			if (l->scratch)
+				payload = memcpy(l->scratch, payload, record.hdr.len);
 		}
 		l->sink->recv(l->sink, p->node, &record.hdr, payload);
 		handled++;
@@ -399,7 +399,6 @@ static void destroy(struct rdma_lane *l)
 		close(l->epoll);
 	pthread_mutex_destroy(&l->mutex);
 	free(l->scratch);
-	free(l->scratch_in);
 	free(l);
 }
 
@@ -485,9 +484,8 @@ int rdma_lane_new(struct rdma_links *links, unsigned lane, const int *fds, struc
 	pthread_mutex_init(&l->mutex, NULL);
 	l->ports = links->ports[lane];
 	links->ports[lane].n = 0;
-	l->scratch = malloc(WIRE_PAYLOAD_MAX);
-	l->scratch_in = lane == 0 ? malloc(WIRE_PAYLOAD_MAX) : NULL;
-	err = l->scratch && (lane || l->scratch_in) ? make_sources(l) : -ENOMEM;
+	l->scratch = lane == 0 ? malloc(WIRE_PAYLOAD_MAX) : NULL;
+	err = (lane || l->scratch) ? make_sources(l) : -ENOMEM;
 	for (node_t n = 0; n < links->nodes && !err; n++) {
 		l->peer[n].node = n;
 		l->peer[n].fd = fds[n];

@@ -125,8 +125,7 @@ struct rdma_lane {
 	uint64_t spin_ns, last_ns;
 	bool spinning; /* wake_fd is readable for it */
 	unsigned polls;
-	uint8_t *scratch;    /* WIRE_PAYLOAD_MAX: a message on its way out of a ring */
-	uint8_t *scratch_in; /* the same: a message out of a slot of lane 0, which its sender could still change */
+	uint8_t *scratch; /* WIRE_PAYLOAD_MAX: a message out of a slot of lane 0, which its sender could still change */
 	pthread_mutex_t mutex;
 	/* under the mutex */
 	bool deferring;          /* a frame is being handled: what is sent now goes out together, when it has been */

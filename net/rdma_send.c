@@ -121,16 +121,16 @@ static int append(struct rdma_lane *l, struct rdma_peer *p, const struct wire_hd
 
 static int queue(struct rdma_lane *l, struct rdma_peer *p, const struct wire_hdr *hdr, const void *payload)
 {
-	uint8_t head[WIRE_HDR_BYTES];
+	uint8_t *at = ring_reserve(&p->out, WIRE_HDR_BYTES + hdr->len);
 
-	if (ring_room(&p->out) < sizeof(head) + hdr->len) {
+	if (!at) {
 		rdma_break_locked(l, p, -ENOBUFS, "node %u does not read: %zu MiB wait for it", p->node, TCP_OUT_BYTES >> 20);
 		return -ENOBUFS;
 	}
-	wire_hdr_encode(hdr, head);
-	ring_put(&p->out, head, sizeof(head));
+	wire_hdr_encode(hdr, at);
 	if (hdr->len)
-		ring_put(&p->out, payload, hdr->len);
+		memcpy(at + WIRE_HDR_BYTES, payload, hdr->len);
+	ring_commit(&p->out, WIRE_HDR_BYTES + hdr->len);
 	wake(l); /* it may be waiting for receives only */
 	return 0;
 }
@@ -152,34 +152,16 @@ int rdma_send_locked(struct rdma_lane *l, struct rdma_peer *p, const struct wire
 	return 0;
 }
 
-/* The oldest `len` bytes of the ring, which holds them. */
-static void peek(const struct ring *ring, uint8_t *to, size_t skip, size_t len)
-{
-	struct iovec piece[2];
-	int n = ring_peek(ring, piece);
-
-	for (int i = 0; i < n && len; i++) {
-		size_t from = MIN(skip, piece[i].iov_len), take = MIN(piece[i].iov_len - from, len);
-
-		memcpy(to, (const uint8_t *)piece[i].iov_base + from, take);
-		skip -= from;
-		to += take;
-		len -= take;
-	}
-}
-
 static void flush(struct rdma_lane *l, struct rdma_peer *p)
 {
 	while (p->out.used && !rdma_is_broken(p)) {
-		uint8_t head[WIRE_HDR_BYTES];
+		const uint8_t *front = ring_front(&p->out);
 		struct wire_hdr hdr;
 
-		peek(&p->out, head, 0, sizeof(head));
-		memcpy(&hdr, head, sizeof(hdr)); /* ours: queue() wrote it */
-		peek(&p->out, l->scratch, sizeof(head), hdr.len);
-		if (append(l, p, &hdr, l->scratch))
+		memcpy(&hdr, front, sizeof(hdr)); /* ours: queue() wrote it */
+		if (append(l, p, &hdr, front + WIRE_HDR_BYTES))
 			break;
-		ring_take(&p->out, sizeof(head) + hdr.len);
+		ring_take(&p->out, WIRE_HDR_BYTES + hdr.len);
 	}
 }
 

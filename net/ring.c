@@ -25,32 +25,63 @@ void ring_destroy(struct ring *ring)
 	*ring = (struct ring){0};
 }
 
-void ring_put(struct ring *ring, const void *data, size_t len)
+uint8_t *ring_reserve(const struct ring *ring, size_t len)
 {
-	size_t tail = (ring->head + ring->used) & (ring->size - 1);
-	size_t first = MIN(len, ring->size - tail);
+	if (ring->end)
+		return ring->head - ring->tail >= len ? ring->bytes + ring->tail : NULL;
+	if (ring->size - ring->tail >= len)
+		return ring->bytes + ring->tail;
+	return ring->head >= len ? ring->bytes : NULL;
+}
 
-	assert(len <= ring_room(ring));
-	if (len == 0)
-		return;
-	memcpy(ring->bytes + tail, data, first);
-	memcpy(ring->bytes, (const uint8_t *)data + first, len - first);
+void ring_commit(struct ring *ring, size_t len)
+{
+	assert(ring_reserve(ring, len));
+	if (!ring->end && ring->size - ring->tail < len) {
+		ring->end = ring->tail;
+		ring->tail = 0;
+	}
+	ring->tail += len;
 	ring->used += len;
+}
+
+bool ring_put(struct ring *ring, const void *data, size_t len)
+{
+	uint8_t *at = ring_reserve(ring, len);
+
+	if (!at)
+		return false;
+	if (len)
+		memcpy(at, data, len);
+	ring_commit(ring, len);
+	return true;
+}
+
+const uint8_t *ring_front(const struct ring *ring)
+{
+	assert(ring->used);
+	return ring->bytes + ring->head;
 }
 
 int ring_peek(const struct ring *ring, struct iovec piece[2])
 {
-	size_t first = MIN(ring->used, ring->size - ring->head);
+	size_t first = (ring->end ? ring->end : ring->tail) - ring->head;
 
 	piece[0] = (struct iovec){.iov_base = ring->bytes + ring->head, .iov_len = first};
 	piece[1] = (struct iovec){.iov_base = ring->bytes, .iov_len = ring->used - first};
-	return (first > 0) + (ring->used > first);
+	return (ring->used > 0) + (ring->used > first);
 }
 
 void ring_take(struct ring *ring, size_t n)
 {
 	assert(n <= ring->used);
 	ring->used -= n;
+	ring->head += n;
+	if (ring->end && ring->head >= ring->end) {
+		ring->head -= ring->end;
+		ring->end = 0;
+	}
 	/* An empty ring starts over, so that a short queue keeps to the pages it has touched. */
-	ring->head = ring->used ? (ring->head + n) & (ring->size - 1) : 0;
+	if (!ring->used)
+		ring->head = ring->tail = 0;
 }

@@ -134,19 +134,22 @@ static ssize_t push_locked(struct peer *p, struct iovec *piece, size_t n)
 /* Queues what is left of a message after its first `done` bytes went out. */
 static int queue_locked(struct tcp_lane *t, struct peer *p, const struct iovec *piece, size_t done)
 {
-	size_t total = piece[0].iov_len + piece[1].iov_len;
+	size_t left = piece[0].iov_len + piece[1].iov_len - done;
+	uint8_t *at = ring_reserve(&p->out, left);
 	int err = 0;
 
-	if (ring_room(&p->out) < total - done) {
+	if (!at) {
 		break_locked(p, -ENOBUFS, "node %u does not read: %zu MiB wait for it", p->node, TCP_OUT_BYTES >> 20);
 		return -ENOBUFS;
 	}
 	for (int i = 0; i < 2; i++) {
 		size_t skip = MIN(done, piece[i].iov_len);
 
-		ring_put(&p->out, (const uint8_t *)piece[i].iov_base + skip, piece[i].iov_len - skip);
+		if (piece[i].iov_len > skip)
+			at = mempcpy(at, (const uint8_t *)piece[i].iov_base + skip, piece[i].iov_len - skip);
 		done -= skip;
 	}
+	ring_commit(&p->out, left);
 	if (!atomic_load_explicit(&p->queued, memory_order_relaxed))
 		err = watch_locked(t, p, EPOLL_CTL_MOD, true);
 	if (err)
@@ -222,21 +225,21 @@ static int tcp_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hd
 {
 	struct tcp_lane *t = container_of(lane, struct tcp_lane, lane);
 	struct peer *p = &t->peer[to];
-	uint8_t head[WIRE_HDR_BYTES];
-	size_t total = sizeof(head) + hdr->len;
+	size_t total = WIRE_HDR_BYTES + hdr->len;
 
 	if (p->fd < 0 || is_broken(p))
 		return -ENOTCONN;
 	lock(t);
-	bool fits = ring_room(&p->out) >= total;
-	if (fits) {
-		wire_hdr_encode(hdr, head);
-		ring_put(&p->out, head, sizeof(head));
-		ring_put(&p->out, payload, hdr->len);
+	uint8_t *at = ring_reserve(&p->out, total);
+	if (at) {
+		wire_hdr_encode(hdr, at);
+		if (hdr->len)
+			memcpy(at + WIRE_HDR_BYTES, payload, hdr->len);
+		ring_commit(&p->out, total);
 	}
 	bool many = p->out.used > KEPT_BYTES;
 	unlock(t);
-	if (!fits)
+	if (!at)
 		return tcp_send(lane, to, hdr, payload); /* which says why not */
 	t->kept |= (uint64_t)1 << to;
 	if (many && !atomic_load_explicit(&p->queued, memory_order_relaxed))
