@@ -15,14 +15,15 @@ static const struct rule {
 	uint8_t flags; /* those allowed */
 	enum wire_lane lane;
 } rules[] = {
-	[WIRE_REQ_READ] = {"REQ_READ", 0, sizeof(uint32_t), ANY, WIRE_F_ROOM, WIRE_LANE_DSM},
-	[WIRE_REQ_WRITE] = {"REQ_WRITE", 0, sizeof(uint32_t), ANY, WIRE_F_ROOM, WIRE_LANE_DSM},
-	[WIRE_FWD_READ] = {"FWD_READ", 0, sizeof(uint32_t), ANY, WIRE_F_PUSH, WIRE_LANE_DSM},
-	[WIRE_FWD_WRITE] = {"FWD_WRITE", 0, sizeof(uint32_t), ANY, 0, WIRE_LANE_DSM},
+	[WIRE_REQ_READ] = {"REQ_READ", 0, sizeof(uint32_t), ANY, WIRE_F_ROOM | WIRE_F_AHEAD, WIRE_LANE_DSM},
+	[WIRE_REQ_WRITE] = {"REQ_WRITE", 0, sizeof(uint32_t), ANY, WIRE_F_ROOM | WIRE_F_AHEAD, WIRE_LANE_DSM},
+	[WIRE_FWD_READ] = {"FWD_READ", 0, sizeof(uint32_t), ANY, WIRE_F_PUSH | WIRE_F_AHEAD, WIRE_LANE_DSM},
+	[WIRE_FWD_WRITE] = {"FWD_WRITE", 0, sizeof(uint32_t), ANY, WIRE_F_AHEAD, WIRE_LANE_DSM},
 	[WIRE_INV] = {"INV", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_ACK] = {"ACK", 0, 0, ANY, 0, WIRE_LANE_DSM},
-	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, WIRE_F_ZERO | WIRE_F_WRITE | WIRE_F_PUSH | WIRE_F_DELTA,
-		       WIRE_LANE_DSM}, /* and see hdr_check */
+	/* and see hdr_check */
+	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, WIRE_F_ZERO | WIRE_F_WRITE | WIRE_F_PUSH | WIRE_F_DELTA | WIRE_F_AHEAD,
+		       WIRE_LANE_DSM},
 	[WIRE_GRANT] = {"GRANT", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_DONE] = {"DONE", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_LEND] = {"LEND", PAGE_BYTES, PAGE_BYTES, ANY, 0, WIRE_LANE_DSM},

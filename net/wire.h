@@ -106,6 +106,7 @@ enum wire_type {
 #define WIRE_F_ROOM  0x04 /* REQ_READ, REQ_WRITE: the sender has frames to spare: it may be given a block, and copies pushed */
 #define WIRE_F_PUSH  0x08 /* FWD_READ, DATA: the requester has not asked */
 #define WIRE_F_DELTA 0x10 /* DATA: a difference (dsm/delta.h), not with WIRE_F_ZERO or WIRE_F_PUSH */
+#define WIRE_F_AHEAD 0x20 /* REQ, FWD, DATA: nobody waited for the page when it was asked for; a hint for net/outq.h */
 
 enum wire_lane {
 	WIRE_LANE_CONTROL,

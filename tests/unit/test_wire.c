@@ -139,8 +139,10 @@ START_TEST(page_is_whole_or_announced_as_zero_or_as_a_difference)
 		{WIRE_F_DELTA | WIRE_F_ZERO, 0, -EMSGSIZE},
 		{WIRE_F_DELTA | WIRE_F_ZERO, 4, -EMSGSIZE},
 		{WIRE_F_DELTA | WIRE_F_PUSH, 4, -EBADMSG},
-		{32, 4096, -EBADMSG},
-		{32, 0, -EMSGSIZE},
+		{WIRE_F_AHEAD | WIRE_F_WRITE, 4096, 0},
+		{WIRE_F_AHEAD | WIRE_F_ZERO, 0, 0},
+		{64, 4096, -EBADMSG},
+		{64, 0, -EMSGSIZE},
 		{0, 4095, -EMSGSIZE},
 		{0, 4097, -EMSGSIZE},
 		{0, UINT32_MAX, -EMSGSIZE},
@@ -173,6 +175,8 @@ START_TEST(header_with_a_flag_of_another_type_is_refused)
 
 	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
 	hdr = header(WIRE_GRANT, WIRE_F_WRITE, 0);
+	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
+	hdr = header(WIRE_INV, WIRE_F_AHEAD, 0);
 	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
 	hdr = header(WIRE_DONE, WIRE_F_ZERO, 0);
 	ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), -EBADMSG);
