@@ -20,6 +20,11 @@ RDMA := $(shell pkg-config --exists librdmacm libibverbs 2>/dev/null && echo yes
 endif
 RDMA_SRC := net/rdma.c net/rdma_send.c net/rdma_conn.c net/rdma_cm.c net/rdma_probe.c
 LDLIBS += $(if $(RDMA),-lrdmacm -libverbs)
+# The same of io_uring: `make URING=` leaves it out.
+ifeq ($(origin URING),undefined)
+URING := $(shell pkg-config --exists 'liburing >= 2.3' 2>/dev/null && echo yes)
+endif
+LDLIBS += $(if $(URING),-luring)
 
 # A line a file; `make V=1` prints the commands.
 SAY = $(if $(V),,@$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,echo '  CC    $@';))
@@ -27,7 +32,7 @@ SAY = $(if $(V),,@$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,echo '  CC   
 # Pure files: no I/O, no clock; implicit conversions are errors too.
 PURE := dsm/proto.c dsm/proto_dir.c dsm/proto_cache.c dsm/delta.c dsm/history.c dsm/readers.c dsm/stream.c dsm/tables.c net/wire.c net/rdma_frame.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c vcpu/oneclock.c \
 	vmm/symbols.c vmm/kallsyms.c
-SRC := $(filter-out vmm/main.c $(if $(RDMA),net/rdma_none.c,$(RDMA_SRC)),$(wildcard vmm/*.c vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c))
+SRC := $(filter-out vmm/main.c $(if $(RDMA),net/rdma_none.c,$(RDMA_SRC)) $(if $(URING),net/tcp_uring_none.c,net/tcp_uring.c),$(wildcard vmm/*.c vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c))
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 MODEL := $(patsubst tests/model/%.c,$(B)/tests/model/%,$(wildcard tests/model/*.c))

@@ -30,6 +30,12 @@ int net_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, cons
 	return lane->ops->queue(lane, to, hdr, payload);
 }
 
+void *net_reserve(struct net_lane *lane, node_t to, const struct wire_hdr *hdr)
+{
+	assert(to < lane->nodes && to != lane->self);
+	return lane->ops->reserve ? lane->ops->reserve(lane, to, hdr) : NULL;
+}
+
 void net_flush(struct net_lane *lane)
 {
 	if (lane->ops->flush)

@@ -31,9 +31,10 @@ struct net_sink {
 struct net_ops {
 	const char *name; /* "tcp" */
 	int (*send)(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload);
-	/* Optional, both or neither: net_queue, net_flush. */
+	/* Optional, both or neither. */
 	int (*queue)(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload);
 	void (*flush)(struct net_lane *lane);
+	void *(*reserve)(struct net_lane *lane, node_t to, const struct wire_hdr *hdr); /* optional */
 	int (*poll)(struct net_lane *lane, struct net_sink *sink);
 	int (*fd)(struct net_lane *lane);
 	void (*free)(struct net_lane *lane);
@@ -62,8 +63,13 @@ static inline void net_post(struct net_lane *lane, node_t to, const struct wire_
 }
 
 /* net_send, but the message may wait for net_flush, so that many cost one call of the kernel. For the thread that polls the
- * lane; in order with net_send. */
+ * lane. In order with net_send; but of a dsm lane's messages only those about one page (hdr->arg) are sure to stay in order, as
+ * pages that nobody waits for (WIRE_F_AHEAD) may be overtaken. */
 CHECKED int net_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload);
+/* Where the lane would have the payload of this message, hdr->len bytes, so that net_queue, given that place, copies nothing. The
+ * header as it will be queued, as far as type, flags, arg and len go; queued next on this lane, or not at all. NULL: the transport
+ * has no such place, or no room. For the thread that polls the lane. */
+void *net_reserve(struct net_lane *lane, node_t to, const struct wire_hdr *hdr);
 /* What net_queue kept goes out. */
 void net_flush(struct net_lane *lane);
 

@@ -492,7 +492,7 @@ int rdma_lane_new(struct rdma_links *links, unsigned lane, const int *fds, struc
 		err = take_over(l, links, &l->peer[n]);
 	}
 	if (!err)
-		err = tcp_lane_new(links->self, links->nodes, lane, fds, &l->tcp);
+		err = tcp_lane_new(links->self, links->nodes, lane, fds, TCP_EPOLL, &l->tcp);
 	for (node_t n = 0; n < links->nodes && !l->tcp; n++)
 		if (fds[n] >= 0)
 			close(fds[n]);

@@ -2,11 +2,15 @@
 /*
  * The fabric over TCP: lanes over connected, authenticated sockets, and the helpers that make such sockets.
  *
- * Lane: one socket a peer, all in one epoll. Nagle is off: a message leaves when it is sent. Input is read in large
- * pieces and parsed in place; output is one sendmsg of header and payload, and what the socket does not take waits in
- * a ring of TCP_OUT_BYTES a peer. A peer is lost (net.h) on end of stream, on an error, on bytes that do not decode,
- * when its ring is full, and when it acknowledged nothing for TCP_TIMEOUT_MS (which includes a peer that does not
- * read although its host is alive, and a host that is gone without a word).
+ * Lane: one socket a peer. Nagle is off: a message leaves when it is sent. Input is read in large pieces and parsed in place. What
+ * is queued, or not taken by the socket, waits in two queues of TCP_OUT_BYTES a peer, of which the one of what somebody waits for
+ * goes first (outq.h), and the kernel is given little before it can be sent (TCP_NOTSENT_LOWAT).
+ *
+ * Engines: epoll, a call of the kernel for each socket; and on dsm lanes, if wanted, io_uring, one call for all (tcp_uring.c).
+ *
+ * A peer is lost (net.h) on end of stream, on an error, on bytes that do not decode, when a queue is full, and when it acknowledged
+ * nothing for TCP_TIMEOUT_MS (which includes a peer that does not read although its host is alive, and a host that is gone without
+ * a word).
  *
  * Threads: as net.h. On lane 0 any thread may call net_send; its mutex also orders closing a socket with sending on it.
  *
@@ -22,9 +26,19 @@
 #define TCP_TIMEOUT_MS 4000
 #define TCP_ADDR_BYTES 72 /* "[v6 address%interface]:port" with its NUL */
 
-/* A lane over fds[n], the connection to node n; -1 for self and for nodes there is no connection to (a send to them
- * is -ENOTCONN). On success the sockets are the lane's to close. -EINVAL, -ENOMEM, -errno of epoll or setsockopt. */
-CHECKED int tcp_lane_new(node_t self, node_t nodes, unsigned lane, const int *fds, struct net_lane **out);
+enum tcp_engine {
+	TCP_EPOLL,
+	TCP_URING, /* of lanes but 0 */
+};
+
+/* 0: a lane can have TCP_URING here. -EOPNOTSUPP: not built in; -EPERM: forbidden; -ENOSYS, -EINVAL: not in this kernel; others.
+ * *why is a half sentence. */
+CHECKED int tcp_uring_probe(struct net_why *why);
+
+/* A lane over fds[n], the connection to node n, a blocking socket; -1 for self and for nodes there is no connection to (a send to
+ * them is -ENOTCONN). On success the sockets are the lane's to close. -EINVAL, -ENOMEM, -EOPNOTSUPP, -errno of epoll or setsockopt.
+ */
+CHECKED int tcp_lane_new(node_t self, node_t nodes, unsigned lane, const int *fds, enum tcp_engine engine, struct net_lane **out);
 
 /* What every connection between nodes has, from the handshake on: no Nagle, TCP_TIMEOUT_MS, keepalive. -errno. */
 CHECKED int tcp_set_options(int fd);

@@ -192,7 +192,7 @@ int mesh_lanes(struct mesh *mesh, node_t self, node_t nodes, struct net_lane ***
 	int rc = lanes ? 0 : -ENOMEM;
 
 	for (unsigned l = 0; l < mesh->lanes && !rc; l++) {
-		rc = tcp_lane_new(self, nodes, l, mesh->fd[l], &lanes[l]);
+		rc = tcp_lane_new(self, nodes, l, mesh->fd[l], TCP_EPOLL, &lanes[l]);
 		if (!rc)
 			for (node_t n = 0; n < NODES_MAX; n++)
 				mesh->fd[l][n] = -1;

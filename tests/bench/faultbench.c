@@ -32,8 +32,8 @@
 
 #include "base/clock.h"
 #include "dsm/dsm.h"
-#include "net/tcp.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/engine.h"
 #include "vmm/boot.h"
 #include "vmm/memmap.h"
 
@@ -104,7 +104,7 @@ static void open_node(struct bench *b, node_t self, int fd)
 	struct net_lane *lane;
 	struct dsm_config config = {.self = self, .nodes = 2, .node_first = first, .shards = 1, .lane = &lane, .sink = &b->sink};
 
-	must(tcp_lane_new(self, 2, 1, fds, &lane), "TCP lane");
+	must(tcp_lane_new(self, 2, 1, fds, engine_wanted(), &lane), "TCP lane");
 	must(dsm_new(&config, &b->dsm), "dsm");
 	must(dsm_start(b->dsm), "dsm");
 }

@@ -34,7 +34,7 @@ invalidations_simulated()
 invalidations_looped()
 {
 	local i delay row
-	build invalidate "$BUILD/libpangea.a" -pthread -ljansson -lgnutls -lm
+	build invalidate "$BUILD/libpangea.a" "${libs[@]}"
 	for ((i = 1; i <= rounds; i++)); do
 		for delay in 0 $LOOP_DELAY_US; do
 			progress "invalidations with real threads, round $i of $rounds"
@@ -80,7 +80,7 @@ gain_of_pushes()
 shards()
 {
 	local i threads count one ours name
-	build shards "$BUILD/libpangea.a" -pthread -ljansson -lgnutls -lm
+	build shards "$BUILD/libpangea.a" "${libs[@]}"
 	for ((i = 1; i <= rounds; i++)); do
 		for threads in 1 2 4; do
 			progress "faults with $threads threads and 1, 2, 4 shards, round $i of $rounds"

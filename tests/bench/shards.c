@@ -23,8 +23,8 @@
 
 #include "base/clock.h"
 #include "dsm/dsm.h"
-#include "net/tcp.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/engine.h"
 
 #define NODE0_PAGES BLOCK_PAGES
 #define PAGES_MAX   262144ul
@@ -86,7 +86,7 @@ static void open_node(struct bench *b, node_t self, const int *fd)
 	for (unsigned i = 0; i < b->shards; i++) {
 		int fds[2] = {self ? fd[i] : -1, self ? -1 : fd[i]};
 
-		rc = tcp_lane_new(self, 2, i + 1, fds, &lane[i]);
+		rc = tcp_lane_new(self, 2, i + 1, fds, engine_wanted(), &lane[i]);
 		if (rc)
 			fail("a TCP lane", rc);
 	}

@@ -58,7 +58,7 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, 
 
 		for (unsigned l = 0; l < shards; l++) {
 			if (tcp)
-				ck_assert_int_eq(tcp_lane_new(n, nodes, l + 1, fds[l][n], &lane[l]), 0);
+				ck_assert_int_eq(tcp_lane_new(n, nodes, l + 1, fds[l][n], TCP_EPOLL, &lane[l]), 0);
 			else
 				lane[l] = loop_lane(c->loop, n, l + 1);
 		}
