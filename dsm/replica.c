@@ -310,6 +310,13 @@ void replica_round(struct shard *shard)
 	release_if_done(shard);
 }
 
+uint8_t *replica_slot(struct replicas *r)
+{
+	if ((!r->count && !atomic_load_explicit(&r->n, memory_order_relaxed)) || r->count == REPLICAS_WAITING)
+		return NULL;
+	return r->waiting[(r->first + r->count) % REPLICAS_WAITING].payload;
+}
+
 bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload)
 {
 	struct replicas *r = &shard->replicas;
@@ -326,11 +333,13 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 		shard_fail(shard, "too many messages wait for a page table to be brought up to date");
 		return true;
 	}
+	loading_before(&shard->loading, payload); /* the slot is this message's now */
 	struct replica_message *m = &r->waiting[(r->first + r->count++) % REPLICAS_WAITING];
 	m->to = to;
 	m->hdr = *hdr;
 	if (hdr->len)
-		memcpy(m->payload, payload, hdr->len);
+		if (payload != m->payload) /* it was loaded there (replica_slot) */
+			memcpy(m->payload, loading_at(&shard->loading, payload), hdr->len);
 	return true;
 }
 

@@ -100,7 +100,11 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 				.requester = hdr->node,
 			},
 	};
-	struct work work = {.page = hdr->arg, .from = from, .hdr = hdr, .payload = hdr->len ? payload : NULL};
+	struct work work = {.page = hdr->arg,
+			    .from = from,
+			    .hdr = hdr,
+			    .payload = hdr->len ? payload : NULL,
+			    .ahead = hdr->flags & WIRE_F_AHEAD};
 
 	net_trace_received(from, hdr);
 	if (shard->failed)
@@ -298,9 +302,9 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	shard->pending = calloc(SHARD_PENDING, sizeof(*shard->pending));
 	shard->busy = calloc(SHARD_BUSY, sizeof(*shard->busy));
-	shard->loaded = calloc(1, PAGE_BYTES);
+	shard->loading.buffer = calloc(1, PAGE_BYTES);
 	shard->replica_bytes = calloc(1, PAGE_BYTES);
-	if (!shard->loaded || !shard->replica_bytes || damping_init(&shard->damping) ||
+	if (!shard->loading.buffer || !shard->replica_bytes || damping_init(&shard->damping) ||
 	    replicas_init(&shard->replicas, dsm->config.nodes) || kept_init(&shard->kept) || init_budget(shard) ||
 	    shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
 		rc = -ENOMEM;
@@ -333,7 +337,7 @@ void shard_destroy(struct shard *shard)
 	pagetab_destroy(&shard->busy_tab);
 	free(shard->pending);
 	free(shard->busy);
-	free(shard->loaded);
+	free(shard->loading.buffer);
 	free(shard->replica_bytes);
 	replicas_destroy(&shard->replicas);
 	damping_destroy(&shard->damping);

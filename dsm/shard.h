@@ -15,6 +15,7 @@
 #include "dsm/dsm.h"
 #include "dsm/evict.h"
 #include "dsm/kept.h"
+#include "dsm/loading.h"
 #include "dsm/pagetab.h"
 #include "dsm/proto.h"
 #include "dsm/push.h"
@@ -73,6 +74,7 @@ struct shard_held {
 
 struct shard_self {
 	rpn_t page;
+	bool ahead; /* struct work */
 	struct proto_msg msg;
 };
 
@@ -104,8 +106,7 @@ struct shard {
 	uint32_t tick; /* of the monotonic clock, dsm_config.tick_ns each, when block_look last looked */
 	struct shard_held held[SHARD_HELD];
 	uint32_t held_count;
-	uint8_t *loaded; /* one page: between LOAD and SEND */
-	bool loaded_zero;
+	struct loading loading;
 	struct replicas replicas;
 	uint8_t *replica_bytes; /* one page: of a replica on its way back */
 	struct dsm_stats stats; /* written by this thread, read by any: relaxed atomics */

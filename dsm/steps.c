@@ -89,11 +89,12 @@ uint8_t steps_from_wire(uint8_t wire)
 	return 0;
 }
 
-static void send_to_self(struct shard *shard, rpn_t page, const struct proto_msg *msg)
+static void send_to_self(struct shard *shard, rpn_t page, const struct proto_msg *msg, bool ahead)
 {
 	assert(shard->self_count < SHARD_LOOPBACK);
 	struct shard_self *slot = &shard->self[(shard->self_first + shard->self_count++) % SHARD_LOOPBACK];
 	slot->page = page;
+	slot->ahead = ahead;
 	slot->msg = *msg;
 	slot->msg.from = shard->dsm->config.self;
 }
@@ -102,6 +103,7 @@ void shard_post_now(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 {
 	shard_count(&shard->stats.messages_out, 1);
 	shard_count(&shard->stats.bytes_out, WIRE_HDR_BYTES + hdr->len);
+	loading_before(&shard->loading, payload);
 	if (net_queue(shard->lane, to, hdr, payload))
 		return; /* the lane tells it by sink->lost */
 }
@@ -109,55 +111,71 @@ void shard_post_now(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 void shard_post(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload)
 {
 	if (!replica_defers(shard, to, hdr, payload))
-		shard_post_now(shard, to, hdr, payload);
+		shard_post_now(shard, to, hdr, loading_at(&shard->loading, payload));
 }
 
-/* `bytes`: the page, if the message carries one; NULL with PROTO_ZERO. */
-static void send_to(struct shard *shard, node_t to, rpn_t page, const struct proto_msg *msg, const uint8_t *bytes)
+static bool is_request(const struct proto_msg *msg)
 {
-	uint8_t small[WIRE_DELTA_MAX];
-	struct wire_hdr hdr = {
+	return msg->type == PROTO_REQ_READ || msg->type == PROTO_REQ_WRITE;
+}
+
+/* Of a message to another node, but for ROOM, which is said of the moment. */
+static struct wire_hdr header_of(rpn_t page, const struct proto_msg *msg, bool with_bytes, bool ahead)
+{
+	bool data = msg->type == PROTO_DATA, forward = msg->type == PROTO_FWD_READ || msg->type == PROTO_FWD_WRITE;
+
+	return (struct wire_hdr){
 		.type = to_wire(msg->type),
+		.flags = (uint8_t)((msg->flags & PROTO_PUSH ? WIRE_F_PUSH : 0) | (data && !with_bytes ? WIRE_F_ZERO : 0) |
+				   (data && msg->right == PROTO_WRITE ? WIRE_F_WRITE : 0) |
+				   (ahead && (data || forward || is_request(msg)) ? WIRE_F_AHEAD : 0)),
 		.epoch = (uint16_t)msg->epoch,
-		.len = bytes ? PAGE_BYTES : 0,
+		.len = with_bytes ? PAGE_BYTES : 0,
 		.arg = page,
 		.seq = msg->seq,
 		.acks = msg->acks,
 		.node = (uint16_t)msg->requester,
 	};
-
-	if (msg->flags & PROTO_PUSH) {
-		hdr.flags |= WIRE_F_PUSH;
-		shard_count(&shard->stats.pushed, msg->type == PROTO_DATA);
-	}
-	if ((msg->type == PROTO_REQ_READ || msg->type == PROTO_REQ_WRITE) &&
-	    evict_has_block(&shard->evict, shard->pending_tab.used))
-		hdr.flags |= WIRE_F_ROOM;
-	if (msg->type == PROTO_DATA) {
-		hdr.flags |= (uint8_t)((bytes ? 0 : WIRE_F_ZERO) | (msg->right == PROTO_WRITE ? WIRE_F_WRITE : 0));
-		shard_count(bytes ? &shard->stats.pages_out : &shard->stats.pages_out_zero, 1);
-	}
-	bytes = kept_outgoing(shard, &hdr, bytes, small);
-	shard_post(shard, to, &hdr, bytes);
 }
 
-static void send_action(struct shard *shard, rpn_t page, const struct proto_action *action)
+/* `bytes`: the page, if the message carries one; NULL with PROTO_ZERO. */
+static void send_to(struct shard *shard, node_t to, rpn_t page, const struct proto_msg *msg, const uint8_t *bytes, bool ahead)
 {
-	bool request = action->msg.type == PROTO_REQ_READ || action->msg.type == PROTO_REQ_WRITE;
+	struct wire_hdr hdr = header_of(page, msg, bytes != NULL, ahead);
+	uint8_t small[WIRE_DELTA_MAX];
+
+	if (msg->type == PROTO_DATA) {
+		shard_count(&shard->stats.pushed, msg->flags & PROTO_PUSH ? 1 : 0);
+		shard_count(bytes ? &shard->stats.pages_out : &shard->stats.pages_out_zero, 1);
+	}
+	if (is_request(msg) && evict_has_block(&shard->evict, shard->pending_tab.used))
+		hdr.flags |= WIRE_F_ROOM;
+	bytes = kept_outgoing(shard, &hdr, bytes, small);
+	if (bytes != shard->loading.place)
+		loading_end(&shard->loading);
+	shard_post(shard, to, &hdr, bytes);
+	loading_end(&shard->loading);
+}
+
+static void send_action(struct shard *shard, const struct work *work, const struct proto_action *action)
+{
+	const struct loading *loading = &shard->loading;
 	const uint8_t *bytes = NULL;
 
-	shard_count(&shard->stats.requests, request);
-	if (request && action->to >> shard->dsm->config.self & 1)
-		kept_own_request(shard, page);
-	if (action->with_data && !shard->loaded_zero)
-		bytes = shard->loaded;
+	if (is_request(&action->msg)) {
+		shard_count(&shard->stats.requests, 1);
+		if (action->to >> shard->dsm->config.self & 1)
+			kept_own_request(shard, work->page);
+	}
+	if (action->with_data && !loading->zero)
+		bytes = loading->place ? loading->place : loading->buffer;
 	for (uint64_t to = action->to; to; to &= to - 1) {
 		node_t n = (node_t)__builtin_ctzll(to);
 
 		if (n == shard->dsm->config.self)
-			send_to_self(shard, page, &action->msg);
+			send_to_self(shard, work->page, &action->msg, work->ahead);
 		else
-			send_to(shard, n, page, &action->msg, bytes);
+			send_to(shard, n, work->page, &action->msg, bytes, work->ahead);
 	}
 }
 
@@ -180,6 +198,22 @@ static int map(struct shard *shard, const struct work *work, enum proto_right ri
 	return view_map_around(dsm->view, page, n);
 }
 
+/* The LOAD among actions: into the queue of who gets the bytes, if one does. */
+static int load(struct shard *shard, const struct proto_action *action, const struct proto_action *end, const struct work *work)
+{
+	node_t to = shard->dsm->config.self;
+	struct wire_hdr hdr = {0};
+
+	while (action < end && !(action->type == PROTO_SEND && action->with_data))
+		action++;
+	if (action < end && !(action->to & (action->to - 1))) {
+		to = (node_t)__builtin_ctzll(action->to);
+		hdr = header_of(work->page, &action->msg, true, work->ahead);
+	}
+	uint8_t *bytes = loading_begin(&shard->loading, shard->lane, to, &hdr, replica_slot(&shard->replicas));
+	return view_load(shard->dsm->view, work->page, bytes, &shard->loading.zero);
+}
+
 static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work)
 {
 	struct view *view = shard->dsm->view;
@@ -196,7 +230,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			rc = view_protect(view, page);
 			break;
 		case PROTO_LOAD: /* UNMAP may come before the SEND (D1), and takes the bytes */
-			rc = view_load(view, page, shard->loaded, &shard->loaded_zero);
+			rc = load(shard, a, actions->action + actions->n, work);
 			break;
 		case PROTO_UNMAP:
 			damping_lost(&shard->damping, page, clock_ns());
@@ -204,7 +238,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			rc = view_drop(view, page);
 			break;
 		case PROTO_SEND:
-			send_action(shard, page, a);
+			send_action(shard, work, a);
 			break;
 		case PROTO_INSTALL:
 			shard_count(a->zero ? &shard->stats.pages_in_zero : &shard->stats.pages_in, 1);
@@ -562,7 +596,7 @@ static int drain_self(struct shard *shard)
 	while (!rc && shard->self_count) {
 		struct shard_self s = shard->self[shard->self_first];
 		struct proto_event ev = {.type = PROTO_EV_MSG, .msg = s.msg};
-		struct work work = {.page = s.page};
+		struct work work = {.page = s.page, .ahead = s.ahead};
 
 		shard->self_first = (shard->self_first + 1) % SHARD_LOOPBACK;
 		shard->self_count--;

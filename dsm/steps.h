@@ -16,7 +16,7 @@ struct work {
 	const struct wire_hdr *hdr; /* of a message from another node, or NULL */
 	const uint8_t *payload;     /* DATA with bytes, or NULL */
 	bool protected_page;        /* fault: it met a protection */
-	bool ahead;                 /* fault: nobody waits, it is to come */
+	bool ahead;                 /* fault: nobody waits, it is to come; message: so it was when the page was asked for */
 };
 
 CHECKED int steps_cache(struct shard *shard, const struct proto_event *ev, const struct work *work);

@@ -3,12 +3,12 @@
  * Exhaustive walk of replicas (dsm/replica.h, PROTOCOL.md): not a model of them but shard.c, steps.c, proto.c and replica.c as they
  * ship, of two or three nodes, in every order of events.
  *
- * A move: a message in flight is delivered, of each pair of nodes the first; a node's thread faults on the table (to read it, or as
- * a processor that walks as a writer) or on the ordinary page; a node writes its entry in the table, where its view is writable; a
- * node writes to the ordinary page all that it knows; a node wants to send an interrupt to another (dsm_release); a node looks
- * whether a replica was written. What a node does with one event is one move, so other nodes come between any two events, not into
- * the middle of one. In runs with rounds the end of a round, when R1 lets messages go, is a move of its own: another event of the
- * node may come before it, and writes. Writes to the table are bounded, and so is everything else by that.
+ * A move: a message in flight is delivered, of each pair of nodes and page the first (P3); a node's thread faults on the table (to
+ * read it, or as a processor that walks as a writer) or on the ordinary page; a node writes its entry in the table, where its view
+ * is writable; a node writes to the ordinary page all that it knows; a node wants to send an interrupt to another (dsm_release); a
+ * node looks whether a replica was written. What a node does with one event is one move, so other nodes come between any two
+ * events, not into the middle of one. In runs with rounds the end of a round, when R1 lets messages go, is a move of its own:
+ * another event of the node may come before it, and writes. Writes to the table are bounded, and so is everything else by that.
  *
  * What a node knows: its own writes to the table, and what it has read: in the ordinary page, in the table, or got by an interrupt.
  *
@@ -299,7 +299,7 @@ static bool in_order(const struct walk *walk, uint32_t index)
 	const struct flight *f = walk->rig->flight;
 
 	for (uint32_t i = 0; i < index; i++)
-		if (f[i].from == f[index].from && f[i].to == f[index].to &&
+		if (f[i].from == f[index].from && f[i].to == f[index].to && f[i].hdr.arg == f[index].hdr.arg &&
 		    (f[i].hdr.type == INTERRUPT) == (f[index].hdr.type == INTERRUPT))
 			return false;
 	return true;

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pages that nobody waits for are said to be such on their way, and those that somebody waits for are not (WIRE_F_AHEAD). */
+#include <check.h>
+
+#include "tests/unit/dsm_help.h"
+
+#define PAGES 300u
+
+/* A lane that counts what it is given. */
+struct tap {
+	struct net_lane lane;
+	struct net_lane *inner;
+	_Atomic uint32_t requests, requests_ahead, pages, pages_ahead;
+};
+
+static struct net_lane *inner_of(struct net_lane *lane)
+{
+	return container_of(lane, struct tap, lane)->inner;
+}
+
+static int tap_send(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	struct tap *t = container_of(lane, struct tap, lane);
+	bool ahead = hdr->flags & WIRE_F_AHEAD;
+
+	if (hdr->type == WIRE_REQ_READ || hdr->type == WIRE_REQ_WRITE)
+		atomic_fetch_add(ahead ? &t->requests_ahead : &t->requests, 1);
+	else if (hdr->type == WIRE_DATA)
+		atomic_fetch_add(ahead ? &t->pages_ahead : &t->pages, 1);
+	return t->inner->ops->queue(t->inner, to, hdr, payload);
+}
+
+static void tap_flush(struct net_lane *lane)
+{
+	net_flush(inner_of(lane));
+}
+
+static void *tap_reserve(struct net_lane *lane, node_t to, const struct wire_hdr *hdr)
+{
+	return net_reserve(inner_of(lane), to, hdr);
+}
+
+static int tap_poll(struct net_lane *lane, struct net_sink *sink)
+{
+	return net_poll(inner_of(lane), sink);
+}
+
+static int tap_fd(struct net_lane *lane)
+{
+	return net_fd(inner_of(lane));
+}
+
+static void tap_free(struct net_lane *lane)
+{
+	net_free(inner_of(lane));
+}
+
+static const struct net_ops tap_ops = {.name = "tap",
+				       .send = tap_send,
+				       .queue = tap_send,
+				       .flush = tap_flush,
+				       .reserve = tap_reserve,
+				       .poll = tap_poll,
+				       .fd = tap_fd,
+				       .free = tap_free};
+
+/* Node 0 reads pages in order whose home is node 1 and which node `owner` has written. */
+static void read_in_order(unsigned owner, unsigned without, struct tap tap[NODES])
+{
+	struct loop_options options = {.seed = 1, .max_delay_ns = 20 * NS_PER_US, .fifo = true};
+	rpn_t first[NODES + 1] = {0, BLOCK_PAGES, 2 * BLOCK_PAGES, 3 * BLOCK_PAGES};
+	struct cluster c = {.nodes = NODES, .shards = 1, .sink = {.failed = on_failed, .lost = on_lost}};
+
+	ck_assert_int_eq(loop_new(NODES, 2, &options, &c.loop), 0);
+	for (unsigned n = 0; n < NODES; n++) {
+		struct net_lane *lane = &tap[n].lane;
+
+		tap[n].inner = loop_lane(c.loop, n, 1);
+		tap[n].lane = *tap[n].inner;
+		tap[n].lane.ops = &tap_ops;
+		cluster_node(&c, n, first, &lane, without | DSM_WITHOUT(BLOCKS) | DSM_WITHOUT(MIGRATION) | DSM_WITHOUT(DAMPING), 0);
+	}
+	for (rpn_t p = 0; p < PAGES; p++)
+		*word(&c, owner, BLOCK_PAGES + p, 1) = p + 1;
+	for (unsigned n = 0; n < NODES; n++)
+		tap[n].requests = tap[n].requests_ahead = tap[n].pages = tap[n].pages_ahead = 0;
+	for (rpn_t p = 0; p < PAGES; p++)
+		ck_assert_uint_eq(*word(&c, 0, BLOCK_PAGES + p, 1), p + 1);
+	cluster_stop(&c);
+}
+
+/* The home supplies what it has, and sends on what another has. */
+START_TEST(pages_asked_for_ahead_are_sent_as_such)
+{
+	static const unsigned owners[] = {1, 2};
+	struct tap tap[NODES] = {0};
+
+	read_in_order(owners[_i], 0, tap);
+	ck_assert_uint_gt(tap[0].requests, 0);
+	ck_assert_uint_gt(tap[0].requests_ahead, PAGES / 2);
+	ck_assert_uint_eq(tap[owners[_i]].pages_ahead, tap[0].requests_ahead);
+	ck_assert_uint_eq(tap[owners[_i]].pages, tap[0].requests);
+}
+END_TEST
+
+START_TEST(pages_that_are_waited_for_are_not)
+{
+	struct tap tap[NODES] = {0};
+
+	read_in_order(1, DSM_WITHOUT(AHEAD), tap);
+	ck_assert_uint_eq(tap[0].requests, PAGES);
+	ck_assert_uint_eq(tap[0].requests_ahead, 0);
+	ck_assert_uint_eq(tap[1].pages, PAGES);
+	ck_assert_uint_eq(tap[1].pages_ahead, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("dsm_ahead");
+	TCase *tc = tcase_create("ahead");
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, pages_asked_for_ahead_are_sent_as_such, 0, 2);
+	tcase_add_test(tc, pages_that_are_waited_for_are_not);
+	suite_add_tcase(s, tc);
+
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
