@@ -29,7 +29,7 @@ _pangea() {
 		return
 		;;
 	--transport)
-		_pangea_words 'auto rdma tcp' "$cur"
+		_pangea_words 'auto rdma tcp tcp-uring' "$cur"
 		return
 		;;
 	--triple-fault)

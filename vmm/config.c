@@ -264,8 +264,10 @@ int config_set_transport(struct config *config, const char *where, const char *t
 		config->transport = TRANSPORT_RDMA;
 	} else if (strcmp(text, "tcp") == 0) {
 		config->transport = TRANSPORT_TCP;
+	} else if (strcmp(text, "tcp-uring") == 0) {
+		config->transport = TRANSPORT_TCP_URING;
 	} else {
-		log_error("%s: '%.64s' is not a transport: use auto, rdma or tcp", where, text);
+		log_error("%s: '%.64s' is not a transport: use auto, rdma, tcp or tcp-uring", where, text);
 		return -EINVAL;
 	}
 	return 0;

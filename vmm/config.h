@@ -65,6 +65,7 @@ enum transport {
 	TRANSPORT_AUTO, /* RDMA between nodes that can, TCP between others */
 	TRANSPORT_RDMA, /* or no machine */
 	TRANSPORT_TCP,
+	TRANSPORT_TCP_URING, /* TCP, and through io_uring on nodes that have it */
 };
 
 /* A string that is NULL was not given. */

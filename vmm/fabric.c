@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "net/rdma.h"
+#include "net/tcp.h"
 #include "vmm/vm.h"
 
 #define LATE_NS   (2 * NS_PER_SEC) /* for connections that the other end calls established */
@@ -28,14 +29,24 @@ struct joining {
 
 uint64_t fabric_options(enum transport wanted)
 {
-	return wanted == TRANSPORT_TCP ? VM_OPTION_TRANSPORT_TCP : wanted == TRANSPORT_RDMA ? VM_OPTION_TRANSPORT_RDMA : 0;
+	switch (wanted) {
+	case TRANSPORT_RDMA:
+		return VM_OPTION_TRANSPORT_RDMA;
+	case TRANSPORT_TCP:
+		return VM_OPTION_TRANSPORT_TCP;
+	case TRANSPORT_TCP_URING:
+		return VM_OPTION_TRANSPORT_TCP | VM_OPTION_TRANSPORT_RDMA;
+	case TRANSPORT_AUTO:
+		break;
+	}
+	return 0;
 }
 
 enum transport fabric_wanted(uint64_t options)
 {
-	return options & VM_OPTION_TRANSPORT_TCP    ? TRANSPORT_TCP
-	       : options & VM_OPTION_TRANSPORT_RDMA ? TRANSPORT_RDMA
-						    : TRANSPORT_AUTO;
+	bool rdma = options & VM_OPTION_TRANSPORT_RDMA, tcp = options & VM_OPTION_TRANSPORT_TCP;
+
+	return tcp ? (rdma ? TRANSPORT_TCP_URING : TRANSPORT_TCP) : rdma ? TRANSPORT_RDMA : TRANSPORT_AUTO;
 }
 
 static int tell(struct joining *j, node_t peer, uint8_t type, const struct wire_rdma *rdma, struct net_why *why)
@@ -233,7 +244,9 @@ int fabric_lanes(struct mesh *mesh, const struct wire_machine *machine, enum tra
 	int rc = 0;
 
 	*fabric = (struct fabric){.wanted = wanted};
-	if (wanted != TRANSPORT_TCP) {
+	if (wanted == TRANSPORT_TCP_URING)
+		fabric->uring = tcp_uring_probe(&fabric->why_not_uring) == 0;
+	if (wanted == TRANSPORT_AUTO || wanted == TRANSPORT_RDMA) {
 		j.buf = malloc(WIRE_PAYLOAD_MAX);
 		if (!j.buf)
 			return net_fail(why, -ENOMEM, "out of memory");
@@ -246,7 +259,7 @@ int fabric_lanes(struct mesh *mesh, const struct wire_machine *machine, enum tra
 		rdma_links_route(j.links, fabric->route);
 		rc = lanes_of_links(&j, lanes, why);
 	} else if (!rc) {
-		rc = mesh_lanes(mesh, machine->self, machine->n_nodes, lanes);
+		rc = mesh_lanes(mesh, machine->self, machine->n_nodes, fabric->uring ? TCP_URING : TCP_EPOLL, lanes);
 		if (rc)
 			net_fail(why, rc, "cannot make lanes of the connections: %s", strerror(-rc));
 	}
@@ -257,7 +270,12 @@ int fabric_lanes(struct mesh *mesh, const struct wire_machine *machine, enum tra
 
 const char *fabric_text(const struct fabric *fabric, char *buf)
 {
-	if (fabric->wanted == TRANSPORT_TCP)
+	if (fabric->wanted == TRANSPORT_TCP_URING && fabric->uring)
+		snprintf(buf, FABRIC_TEXT_BYTES,
+			 "the nodes are joined by TCP, through io_uring, not RDMA: --transport tcp-uring says so");
+	else if (fabric->wanted == TRANSPORT_TCP_URING)
+		snprintf(buf, FABRIC_TEXT_BYTES, "the nodes are joined by TCP, through epoll: %.300s", fabric->why_not_uring.text);
+	else if (fabric->wanted == TRANSPORT_TCP)
 		snprintf(buf, FABRIC_TEXT_BYTES, "the nodes are joined by TCP, not RDMA: --transport tcp says so");
 	else if (fabric->by_tcp == 0)
 		snprintf(buf, FABRIC_TEXT_BYTES, "the nodes are joined by RDMA (%s); TCP only watches over them", fabric->route);

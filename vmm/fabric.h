@@ -26,6 +26,8 @@ struct fabric {
 	node_t by_rdma, by_tcp; /* how many others */
 	node_t first_tcp;       /* the first of these, and */
 	struct net_why why_tcp; /* why it is not by RDMA */
+	bool uring;             /* TCP goes through io_uring, or if that was wanted: */
+	struct net_why why_not_uring;
 	char route[96];         /* the RDMA device and address */
 };
 

@@ -186,13 +186,13 @@ int mesh_build(struct mesh *mesh, const struct wire_machine *machine, int listen
 	return rc;
 }
 
-int mesh_lanes(struct mesh *mesh, node_t self, node_t nodes, struct net_lane ***out)
+int mesh_lanes(struct mesh *mesh, node_t self, node_t nodes, enum tcp_engine engine, struct net_lane ***out)
 {
 	struct net_lane **lanes = calloc(mesh->lanes, sizeof(*lanes));
 	int rc = lanes ? 0 : -ENOMEM;
 
 	for (unsigned l = 0; l < mesh->lanes && !rc; l++) {
-		rc = tcp_lane_new(self, nodes, l, mesh->fd[l], TCP_EPOLL, &lanes[l]);
+		rc = tcp_lane_new(self, nodes, l, mesh->fd[l], engine, &lanes[l]);
 		if (!rc)
 			for (node_t n = 0; n < NODES_MAX; n++)
 				mesh->fd[l][n] = -1;

@@ -11,7 +11,7 @@
 #define VMM_MESH_H
 
 #include "net/key.h"
-#include "net/net.h"
+#include "net/tcp.h"
 #include "net/wire.h"
 
 #define MESH_LANES_MAX (1 + WIRE_SHARDS_MAX)
@@ -33,6 +33,6 @@ void mesh_close(struct mesh *mesh);
 CHECKED int mesh_build(struct mesh *mesh, const struct wire_machine *machine, int listen_fd, const uint8_t key[KEY_BYTES],
 		       uint64_t deadline_ns, struct net_why *why);
 /* Makes lanes of the sockets, which are theirs from then on: *lanes is an array of mesh->lanes, to be freed. */
-CHECKED int mesh_lanes(struct mesh *mesh, node_t self, node_t nodes, struct net_lane ***lanes);
+CHECKED int mesh_lanes(struct mesh *mesh, node_t self, node_t nodes, enum tcp_engine engine, struct net_lane ***lanes);
 
 #endif

@@ -33,7 +33,7 @@
 /* wire_machine.options */
 #define VM_OPTION_TRIPLE_FAULT_REBOOTS 1u
 #define VM_OPTION_NO_CLOCK             2u
-#define VM_OPTION_TRANSPORT_RDMA       4u /* these two: fabric.h */
+#define VM_OPTION_TRANSPORT_RDMA       4u /* these two: fabric.h; both: TCP through io_uring */
 #define VM_OPTION_TRANSPORT_TCP        8u
 #define VM_OPTION_WITHOUT_SHIFT        8  /* from here on 24 bits: DSM_WITHOUT */
 #define VM_OPTION_POLL_US_SHIFT        40 /* from here on 16 bits: how long a shard polls, us */

@@ -345,10 +345,12 @@ START_TEST(transports_are_taken_and_others_refused)
 	ck_assert_int_eq(config.transport, TRANSPORT_RDMA);
 	ck_assert_int_eq(config_set_transport(&config, "--transport", "tcp"), 0);
 	ck_assert_int_eq(config.transport, TRANSPORT_TCP);
+	ck_assert_int_eq(config_set_transport(&config, "--transport", "tcp-uring"), 0);
+	ck_assert_int_eq(config.transport, TRANSPORT_TCP_URING);
 	ck_assert_int_eq(config_set_transport(&config, "--transport", "auto"), 0);
 	ck_assert_int_eq(config.transport, TRANSPORT_AUTO);
 	capture_start(&capture);
-	refused(config_set_transport(&config, "--transport", "RDMA"), "use auto, rdma or tcp");
+	refused(config_set_transport(&config, "--transport", "RDMA"), "use auto, rdma, tcp or tcp-uring");
 	ck_assert_int_eq(config.transport, TRANSPORT_AUTO);
 }
 END_TEST

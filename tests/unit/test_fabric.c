@@ -258,9 +258,27 @@ START_TEST(a_peer_that_does_not_play_is_an_error)
 }
 END_TEST
 
+/* Where it is not there, TCP goes through epoll, and the line says why. */
+START_TEST(io_uring_is_used_if_it_is_there)
+{
+	char text[FABRIC_TEXT_BYTES];
+	struct node *a, *b;
+	struct net_why why;
+	bool here = !tcp_uring_probe(&why);
+
+	both(TRANSPORT_TCP_URING, &a, &b);
+	ck_assert_int_eq(a->rc, 0);
+	ck_assert_str_eq(a->lane[0]->ops->name, "tcp"); /* many threads send on it */
+	ck_assert_str_eq(a->lane[1]->ops->name, here ? "tcp-uring" : "tcp");
+	ck_assert_msg(strstr(fabric_text(&a->fabric, text), here ? "io_uring" : why.text), "%s", text);
+	discard(a);
+	discard(b);
+}
+END_TEST
+
 START_TEST(the_choice_travels_in_the_options)
 {
-	for (int t = TRANSPORT_AUTO; t <= TRANSPORT_TCP; t++)
+	for (int t = TRANSPORT_AUTO; t <= TRANSPORT_TCP_URING; t++)
 		ck_assert_int_eq(fabric_wanted(fabric_options((enum transport)t) | VM_OPTION_TRIPLE_FAULT_REBOOTS), t);
 }
 END_TEST
@@ -273,6 +291,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, both_ends_come_to_the_same);
 	tcase_add_test(tc, tcp_is_not_discussed);
+	tcase_add_test(tc, io_uring_is_used_if_it_is_there);
 	tcase_add_test(tc, a_peer_without_a_device_is_joined_by_tcp);
 	tcase_add_test(tc, rdma_only_and_a_peer_without_a_device_is_refused);
 	tcase_add_test(tc, a_peer_that_does_not_play_is_an_error);

@@ -343,7 +343,7 @@ START_TEST(lanes_of_the_mesh_carry_messages)
 	start_all();
 	all_built();
 	for (node_t i = 0; i < NODES; i++) {
-		ck_assert_int_eq(mesh_lanes(&node[i].mesh, i, NODES, &lanes[i]), 0);
+		ck_assert_int_eq(mesh_lanes(&node[i].mesh, i, NODES, TCP_EPOLL, &lanes[i]), 0);
 		ck_assert_int_eq(node[i].mesh.fd[0][(i + 1) % NODES], -1); /* the lanes' now */
 	}
 	ck_assert_int_eq(net_send(lanes[0][0], 2, &hdr, NULL), 0);
