@@ -20,13 +20,15 @@ static int watch_locked(struct tcp_lane *t, struct tcp_peer *p, int op, bool que
 	return 0;
 }
 
-/* One sendmsg. How many bytes the socket took, which may be 0, or -errno with the peer broken. */
+/* One send. How many bytes the socket took, which may be 0, or -errno with the peer broken. */
 static ssize_t push_locked(struct tcp_peer *p, struct iovec *piece, size_t n)
 {
 	struct msghdr msg = {.msg_iov = piece, .msg_iovlen = n};
 
 	for (;;) {
-		ssize_t sent = sendmsg(p->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		/* One piece is less for the kernel to look at. */
+		ssize_t sent = n == 1 ? send(p->fd, piece->iov_base, piece->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+				      : sendmsg(p->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 		int err = errno;
 
 		if (sent >= 0)

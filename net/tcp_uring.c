@@ -151,9 +151,14 @@ static void arm_send(struct tcp_lane *t, struct tcp_peer *p)
 
 	if (!tcp_is_up(p) || p->sending || !outq_used(&p->out))
 		return;
-	p->msg = (struct msghdr){.msg_iov = p->piece, .msg_iovlen = (size_t)outq_peek(&p->out, BULK_BYTES, p->piece)};
+	int pieces = outq_peek(&p->out, BULK_BYTES, p->piece);
 	sqe = get(t->uring);
-	io_uring_prep_sendmsg(sqe, p->fd, &p->msg, MSG_NOSIGNAL);
+	if (pieces == 1) { /* less for the kernel to look at */
+		io_uring_prep_send(sqe, p->fd, p->piece[0].iov_base, p->piece[0].iov_len, MSG_NOSIGNAL);
+	} else {
+		p->msg = (struct msghdr){.msg_iov = p->piece, .msg_iovlen = (size_t)pieces};
+		io_uring_prep_sendmsg(sqe, p->fd, &p->msg, MSG_NOSIGNAL);
+	}
 	sqe->user_data = p->node;
 	p->sending = true;
 }
