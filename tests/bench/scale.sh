@@ -50,7 +50,7 @@ invalidations_looped()
 gains()
 {
 	local i name
-	build gains "$BUILD/libpangea.a" -pthread -ljansson -lgnutls -lm
+	build gains "$BUILD/libpangea.a" "${libs[@]}"
 	for ((i = 1; i <= rounds; i++)); do
 		progress "with and without each optimisation, round $i of $rounds"
 		: >"$out/ours"
@@ -92,6 +92,31 @@ shards()
 				name=shards-$count$([ $threads = 4 ] || echo "-threads-$threads")
 				echo "ROW $name faults/s $ours $one" | awk 'NF == 5' >>"$results"
 			done
+		done
+	done
+	progress_end
+}
+
+# What a message costs the processor, sent and answered, with 1, 8, 63 peers, through io_uring; through epoll is the reference.
+messages_by_engine()
+{
+	local i peers cpus=()
+	[ "$(nproc)" -lt 2 ] || cpus=(1 0)
+	build peers "$BUILD/libpangea.a" "${libs[@]}"
+	for ((i = 1; i <= rounds; i++)); do
+		for peers in 1 8 63; do
+			progress "messages to $peers peers, round $i of $rounds"
+			timeout -k 2 60 "$out/peers" $peers $((1000 / peers + 10)) "${cpus[@]}" >"$out/ours" 2>"$out/err" ||
+				trouble "peers: $(tail -n 1 "$out/err")"
+			if grep -q '^peers-uring none' "$out/ours"; then
+				echo "INFO the rows message-N-uring need io_uring: $(sed -n 's/^peers-uring none: //p' "$out/ours")" >>"$results"
+				skipped+=(peers)
+				break 2
+			fi
+			awk -v peers=$peers '{ for (i = 2; i <= NF; i++) { split($i, p, "="); v[$1, p[1]] = p[2] } }
+				function ns(engine) { return v[engine, "send"] + v[engine, "recv"] }
+				END { if (ns("peers-uring")) print "ROW message-" peers "-uring ns", ns("peers-uring"), ns("peers-epoll") }' \
+				"$out/ours" >>"$results"
 		done
 	done
 	progress_end

@@ -3,6 +3,9 @@
  * The modelled network: a port a node, full duplex, each message on its own (SIM_FRAME bytes of headers). It leaves when the port
  * is free, its first bit lands a latency later, its last when the receiver's port has taken it. Messages of a pair of shards stay
  * in order, as on one TCP connection.
+ *
+ * The processor's part is as net/tcp.c's: net_flush sends to one peer after the other, all that is queued for it at once; net_poll
+ * takes all that has arrived, of one peer after the other.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +19,11 @@ static uint64_t on_the_wire(const struct sim *sim, uint32_t bytes)
 	return sim->options.costs.mbit ? (uint64_t)(bytes + SIM_FRAME) * 8000 / sim->options.costs.mbit : 0;
 }
 
-static int send_one(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+static int keep(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
 {
 	struct actor *actor = container_of(lane, struct actor, lane);
 	struct sim *sim = actor->sim;
-	const struct sim_costs *costs = &sim->options.costs;
 	struct sim_message *m = sim_alloc(1, sizeof(*m) + WIRE_HDR_BYTES + hdr->len);
-	uint32_t dest = to * sim->options.shards + lane->lane - 1;
-	uint64_t *last = &sim->last_land[(size_t)(actor - sim->actor) * sim->options.nodes + to];
 
 	m->from = lane->self;
 	m->len = WIRE_HDR_BYTES + hdr->len;
@@ -32,14 +32,59 @@ static int send_one(struct net_lane *lane, node_t to, const struct wire_hdr *hdr
 		memcpy(m->bytes + WIRE_HDR_BYTES, payload, hdr->len);
 	if (sim->options.broken == SIM_BREAK_OLD_BYTES && hdr->type == WIRE_DATA && hdr->len && ++sim->drops % 50 == 0)
 		m->bytes[WIRE_HDR_BYTES + 8]++;
-	sim_spend(sim, costs->send);
+	if (!(actor->kept_for >> to & 1)) {
+		actor->kept_for |= (uint64_t)1 << to;
+		actor->kept_end[to] = &actor->kept[to];
+	}
+	*actor->kept_end[to] = m;
+	actor->kept_end[to] = &m->next;
+	return 0;
+}
 
-	uint64_t start = MAX(sim->now, sim->out_free[lane->self]);
-	sim->out_free[lane->self] = start + on_the_wire(sim, m->len);
+static void launch(struct actor *actor, node_t to, struct sim_message *m)
+{
+	struct sim *sim = actor->sim;
+	const struct sim_costs *costs = &sim->options.costs;
+	node_t self = actor->lane.self;
+	uint64_t *last = &sim->last_land[(size_t)(actor - sim->actor) * sim->options.nodes + to];
+	uint64_t start = MAX(sim->now, sim->out_free[self]);
+
+	sim->out_free[self] = start + on_the_wire(sim, m->len);
 	uint64_t land = start + costs->latency + (costs->jitter ? sim_random(sim, costs->jitter + 1) : 0);
 	*last = MAX(*last, land);
-	sim_push(sim, (struct sim_event){.at = *last, .type = EV_LAND, .who = dest, .message = m});
-	return 0;
+	sim_push(sim, (struct sim_event){
+			      .at = *last, .type = EV_LAND, .who = to * sim->options.shards + actor->lane.lane - 1, .message = m});
+}
+
+static void flush(struct net_lane *lane)
+{
+	struct actor *actor = container_of(lane, struct actor, lane);
+	struct sim *sim = actor->sim;
+	const struct sim_costs *costs = &sim->options.costs;
+
+	if (actor->kept_for)
+		sim_spend(sim, costs->flush);
+	for (; actor->kept_for; actor->kept_for &= actor->kept_for - 1) {
+		node_t to = (node_t)__builtin_ctzll(actor->kept_for);
+		struct sim_message *m = actor->kept[to], *next;
+
+		*actor->kept_end[to] = NULL;
+		for (const struct sim_message *i = m; i; i = i->next)
+			sim_spend(sim, i == m ? costs->send : costs->more);
+		for (; m; m = next) {
+			next = m->next;
+			m->next = NULL;
+			launch(actor, to, m);
+		}
+	}
+}
+
+static int send_one(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	int rc = keep(lane, to, hdr, payload);
+
+	flush(lane);
+	return rc;
 }
 
 void simnet_land(struct sim *sim, struct sim_event *event)
@@ -62,21 +107,25 @@ struct sim_message *simnet_take(struct actor *actor)
 	return m;
 }
 
-/* One message a call: the simulator calls it once for each. */
-static int poll_one(struct net_lane *lane, struct net_sink *sink)
+static int poll_all(struct net_lane *lane, struct net_sink *sink)
 {
 	struct actor *actor = container_of(lane, struct actor, lane);
-	struct sim_message *m = simnet_take(actor);
-	struct wire_hdr hdr;
+	const struct sim_costs *costs = &actor->sim->options.costs;
+	struct sim_message *m;
+	uint64_t heard = 0;
+	int n = 0;
 
-	if (!m)
-		return 0;
-	sim_spend(actor->sim, actor->sim->options.costs.recv);
-	if (wire_hdr_decode(m->bytes, WIRE_LANE_DSM, &hdr))
-		sim_fail(actor->sim, "node %u sent bytes that do not decode", m->from);
-	sink->recv(sink, m->from, &hdr, m->bytes + WIRE_HDR_BYTES);
-	free(m);
-	return 1;
+	for (; !(n && actor->sim->options.one_by_one) && (m = simnet_take(actor)); n++) {
+		struct wire_hdr hdr;
+
+		sim_spend(actor->sim, (n ? 0 : costs->poll) + (heard >> m->from & 1 ? costs->more : costs->recv));
+		heard |= (uint64_t)1 << m->from;
+		if (wire_hdr_decode(m->bytes, WIRE_LANE_DSM, &hdr))
+			sim_fail(actor->sim, "node %u sent bytes that do not decode", m->from);
+		sink->recv(sink, m->from, &hdr, m->bytes + WIRE_HDR_BYTES);
+		free(m);
+	}
+	return n;
 }
 
 static int fd_of(struct net_lane *lane)
@@ -89,7 +138,8 @@ static void close_lane(struct net_lane *lane)
 	close(fd_of(lane));
 }
 
-static const struct net_ops ops = {.name = "sim", .send = send_one, .poll = poll_one, .fd = fd_of, .free = close_lane};
+static const struct net_ops ops = {
+	.name = "sim", .send = send_one, .queue = keep, .flush = flush, .poll = poll_all, .fd = fd_of, .free = close_lane};
 
 void simnet_init(struct actor *actor, node_t self, unsigned lane)
 {

@@ -32,8 +32,11 @@ struct sim_costs {
 	uint64_t latency; /* one way, between the network ports of two hosts */
 	uint64_t jitter;  /* [0, jitter] is added to it */
 	uint64_t mbit;    /* of a port; 0: without limit */
-	uint64_t send;    /* a message, of the shard's thread */
-	uint64_t recv;    /* ... */
+	uint64_t flush;   /* of the shard's thread: that there is something to send, */
+	uint64_t send;    /* a peer to whom it is sent, */
+	uint64_t poll;    /* that something has come, */
+	uint64_t recv;    /* a peer from whom it has come, */
+	uint64_t more;    /* and each further message to or from the same peer at once */
 	uint64_t asleep;  /* a shard that slept begins to run */
 	uint64_t fault;   /* from the access to the event that the shard can read */
 	uint64_t wake;    /* from the wake to the next try of the access */
@@ -56,6 +59,7 @@ struct sim_options {
 	uint32_t pages;   /* of each node that a pattern uses */
 	uint32_t rounds;  /* how often */
 	uint32_t sharers; /* pattern "invalidate": how many copies; 0: all other nodes */
+	bool one_by_one;  /* a shard takes one message at a time, between which vCPUs run, and not all that are there */
 	struct sim_costs costs;
 	enum sim_break broken;
 };
@@ -127,6 +131,8 @@ struct actor {
 	bool serving;     /* an EV_SERVE is set */
 	int fd;
 	struct sim_message *inbox, **inbox_end;
+	uint64_t kept_for; /* nodes for which there is something in */
+	struct sim_message *kept[NODES_MAX], **kept_end[NODES_MAX];
 	uint32_t fault[256]; /* a ring of vCPUs */
 	uint64_t fault_number[256];
 	unsigned fault_first, faults;
