@@ -6,11 +6,13 @@
  *   net_queue --> outq of the peer --net_flush: a send each, one io_uring_enter--> sockets
  *   sockets --> buffers of the lane --> completions --net_poll--> sink->recv, in place; the buffer goes back
  *
- * U1 A receive is armed by the thread that polls, and what it does in the kernel is done by that thread, when it is there anyway or
- *    asleep there (COOP_TASKRUN): a call that sleeps may end with EINTR. When that thread ends, the kernel cancels what it had
- * armed and not done (-ECANCELED), and the next who polls arms it anew: no byte is lost or sent twice. U2 net_fd is the ring,
- * readable while there are completions. net_flush takes those of sends only, up to the first of a receive, which is net_poll's. U3
- * A peer has a send and a receive under way at most, so the queues of entries and completions have room for all.
+ * U1 A receive is armed by the thread that polls, and what it does in the kernel that thread does, when it is there
+ *    anyway or asleep there (COOP_TASKRUN): a call that sleeps may end with EINTR. When that thread ends, the kernel
+ *    cancels what it had armed and not done (-ECANCELED), and the next who polls arms it anew: no byte is lost or sent
+ *    twice.
+ * U2 net_fd is the ring, readable while there are completions. net_flush takes those of sends only, up to the first of
+ *    a receive, which is net_poll's.
+ * U3 A peer has a send and a receive under way at most, so the queues of entries and completions have room for all.
  */
 #include <assert.h>
 #include <errno.h>

@@ -28,7 +28,7 @@ struct fabric {
 	struct net_why why_tcp; /* why it is not by RDMA */
 	bool uring;             /* TCP goes through io_uring, or if that was wanted: */
 	struct net_why why_not_uring;
-	char route[96];         /* the RDMA device and address */
+	char route[96]; /* the RDMA device and address */
 };
 
 /* Makes lanes of the mesh, whose sockets they take over once the nodes have agreed, also on failure; *lanes as mesh_lanes. With
