@@ -2,18 +2,19 @@
 /*
  * faultbench: the time of a remote fault on this machine itself, without a guest kernel: for hosts whose KVM emulates those.
  *
- *      faultbench host|cpl3 PAGES SECONDS [CPU0 CPU1]           cpl3: GUEST (build/guests/cpl3-pvh) in $CPL3_GUEST
+ *      faultbench host|rdma|cpl3 PAGES SECONDS [CPU0 CPU1]      cpl3: GUEST (build/guests/cpl3-pvh) in $CPL3_GUEST
  *
- * Two nodes in two processes, dsm and TCP lane as they ship: node 0 faults, node 1 is home and owner of the pages. CPU0 and CPU1
+ * Two nodes in two processes, dsm and lane as they ship: node 0 faults, node 1 is home and owner of the pages. CPU0 and CPU1
  * are where the processes stay. Who faults:
  *
- *      host   a thread of node 0 touches the guest view
- *      cpl3   a vCPU of node 0 in guest user mode does (tests/guests/cpl3.c), in KVM
+ *      host   a thread of node 0 touches the guest view; the lane is TCP's
+ *      rdma   likewise, over RDMA by this host's first device
+ *      cpl3   a vCPU of node 0 in guest user mode does (tests/guests/cpl3.c), in KVM; TCP
  *
  * The measured part of a fault is one request to node 1 and one reply with the page. Before each kind node 1 writes all the pages
  * again, and node 0 touches the first page of each 2 MiB block, so that the block is split already.
  *
- * Prints `faultbench fault-read p50=.. p99=.. n=..` and the same for fault-write, in ns. What was read is checked (host).
+ * Prints `faultbench fault-read p50=.. p99=.. n=..` and the same for fault-write, in ns. What was read is checked (host, rdma).
  * Exit: 0; 1 something failed, in one line on stderr; 2 usage; 77 KVM is not there. Ended by SIGALRM after SECONDS.
  */
 #include <errno.h>
@@ -27,11 +28,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "dsm/dsm.h"
+#include "net/rdma.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/engine.h"
 #include "vmm/boot.h"
@@ -43,6 +46,7 @@
 #define PORT_EXIT   0xf4
 #define FILE_MAX    (1 << 20)
 #define CPUID_MAX   256
+#define CONNECT_NS  (10 * NS_PER_SEC)
 #define TEXT_MAX    4096
 
 struct bench {
@@ -50,6 +54,7 @@ struct bench {
 	struct memmap map;
 	struct dsm *dsm;
 	uint64_t pages, seconds;
+	bool rdma;
 	rpn_t first;
 	int command, done; /* pipes to and from node 1 */
 	pid_t peer;
@@ -97,6 +102,27 @@ static volatile uint64_t *word(const struct bench *b, uint64_t page)
 	return (volatile uint64_t *)(uintptr_t)(dsm_ram(b->dsm) + (b->first + page) * PAGE_BYTES) + 128;
 }
 
+/* The lane of the pages over RDMA; how to be reached goes over `fd`, which stays the lane's socket. */
+static void rdma_lane(node_t self, const int *fds, int fd, struct net_lane **lane)
+{
+	uint64_t deadline = clock_ns() + CONNECT_NS;
+	struct wire_rdma offer;
+	struct rdma_links *links;
+	struct rdma_here here;
+	struct net_why why;
+
+	if (rdma_probe(&here, &why) || rdma_links_new(self, 2, 2, &here, &links, &why))
+		fail(why.text, 0);
+	if (self == 1 && (rdma_links_offer(links, &offer, &why) || send(fd, &offer, sizeof(offer), 0) != sizeof(offer) ||
+			  rdma_links_answer(links, 0, &offer, -1, deadline, &why)))
+		fail(why.text, 0);
+	if (self == 0 &&
+	    (recv(fd, &offer, sizeof(offer), MSG_WAITALL) != sizeof(offer) || rdma_links_dial(links, 1, &offer, deadline, &why)))
+		fail(why.text, 0);
+	must(rdma_lane_new(links, 1, fds, lane), "RDMA lane");
+	rdma_links_free(links);
+}
+
 static void open_node(struct bench *b, node_t self, int fd)
 {
 	rpn_t first[3] = {0, b->first, b->map.pages};
@@ -104,7 +130,10 @@ static void open_node(struct bench *b, node_t self, int fd)
 	struct net_lane *lane;
 	struct dsm_config config = {.self = self, .nodes = 2, .node_first = first, .shards = 1, .lane = &lane, .sink = &b->sink};
 
-	must(tcp_lane_new(self, 2, 1, fds, engine_wanted(), &lane), "TCP lane");
+	if (b->rdma)
+		rdma_lane(self, fds, fd, &lane);
+	else
+		must(tcp_lane_new(self, 2, 1, fds, engine_wanted(), &lane), "TCP lane");
 	must(dsm_new(&config, &b->dsm), "dsm");
 	must(dsm_start(b->dsm), "dsm");
 }
@@ -360,10 +389,12 @@ int main(int argc, char **argv)
 	static struct bench b = {.sink = {.failed = on_failed, .lost = on_lost}};
 	int cpu[2] = {-1, -1};
 
-	if ((argc != 4 && argc != 6) || (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "cpl3") != 0)) {
-		fprintf(stderr, "Usage: faultbench host|cpl3 PAGES SECONDS [CPU0 CPU1]\n");
+	if ((argc != 4 && argc != 6) ||
+	    (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "rdma") != 0 && strcmp(argv[1], "cpl3") != 0)) {
+		fprintf(stderr, "Usage: faultbench host|rdma|cpl3 PAGES SECONDS [CPU0 CPU1]\n");
 		return 2;
 	}
+	b.rdma = !strcmp(argv[1], "rdma");
 	b.pages = number("faultbench", argv[2], 2, PAGES_MAX);
 	b.seconds = number("faultbench", argv[3], 0, 3600);
 	for (int i = 0; argc == 6 && i < 2; i++)
