@@ -6,6 +6,7 @@
  * wake_fd. While completions are polled (spin_ns after the last one) wake_fd is readable, so that the owner's wait on net_fd
  * returns at once and calls net_poll, which needs no system call for them.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -52,6 +53,13 @@ static int rdma_send(struct net_lane *lane, node_t to, const struct wire_hdr *hd
 	return err;
 }
 
+/* Frames that were deferred go out. */
+static void settle_locked(struct rdma_lane *l)
+{
+	for (; l->dirty; l->dirty &= l->dirty - 1)
+		rdma_settle_locked(l, &l->peer[__builtin_ctzll(l->dirty)]);
+}
+
 /* ---- completions ---- */
 
 static void break_by_status(struct rdma_lane *l, struct rdma_peer *p, enum ibv_wc_status status)
@@ -66,7 +74,7 @@ static void break_by_status(struct rdma_lane *l, struct rdma_peer *p, enum ibv_w
 	rdma_unlock(l);
 }
 
-/* Hands over the messages of a frame. Returns how many. */
+/* Hands over the messages of the frame in a receive buffer. Returns how many. */
 static int take_frame(struct rdma_lane *l, struct rdma_peer *p, uint32_t buffer, uint32_t len)
 {
 	struct rdma_record record = {0};
@@ -82,7 +90,7 @@ static int take_frame(struct rdma_lane *l, struct rdma_peer *p, uint32_t buffer,
 		rdma_unlock(l);
 		const uint8_t *payload = record.payload;
 		if (!payload) {
-			payload = p->conn.slots_in + (size_t)record.slot * p->conn.ours.slot_bytes;
+			payload = p->conn.slots_in + rdma_slot_at(l->lane.lane, record.slot, record.hdr.len);
 			if (l->scratch)
 				payload = memcpy(l->scratch, payload, record.hdr.len);
 		}
@@ -102,13 +110,28 @@ static int take_frame(struct rdma_lane *l, struct rdma_peer *p, uint32_t buffer,
 	}
 	l->deferring = false;
 	l->dirty |= (uint64_t)1 << p->node;
-	for (node_t n = 0; l->dirty; n++) {
-		if (l->dirty & ((uint64_t)1 << n))
-			rdma_settle_locked(l, &l->peer[n]);
-		l->dirty &= ~((uint64_t)1 << n);
-	}
+	settle_locked(l);
 	rdma_unlock(l);
 	return handled;
+}
+
+/* The same of a frame that lies behind a payload: into the receive buffer that it took, as its sender could still change it. */
+static int take_frame_of_slot(struct rdma_lane *l, struct rdma_peer *p, uint32_t buffer, const struct ibv_wc *wc)
+{
+	uint32_t slot, len;
+	int rc = wc->wc_flags & IBV_WC_WITH_IMM
+			 ? rdma_imm_parse(be32toh(wc->imm_data), wc->byte_len, &p->flow, l->lane.lane, &slot, &len)
+			 : -EBADMSG;
+
+	if (rc) {
+		rdma_lock(l);
+		rdma_break_locked(l, p, -EPROTO, "node %u sent %s (written over RDMA, lane %u)", p->node, wire_error(rc),
+				  l->lane.lane);
+		rdma_unlock(l);
+		return 0;
+	}
+	memcpy(p->conn.receives + (size_t)buffer * RDMA_FRAME_BYTES, p->conn.slots_in + rdma_slot_at(l->lane.lane, slot, 0), len);
+	return take_frame(l, p, buffer, len);
 }
 
 static int take_completion(struct rdma_lane *l, const struct ibv_wc *wc)
@@ -125,6 +148,8 @@ static int take_completion(struct rdma_lane *l, const struct ibv_wc *wc)
 	if (wc->wr_id & RDMA_WR_RECV) {
 		if (wc->opcode == IBV_WC_RECV)
 			return take_frame(l, p, (uint32_t)wc->wr_id, wc->byte_len);
+		if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM)
+			return take_frame_of_slot(l, p, (uint32_t)wc->wr_id, wc);
 		rdma_lock(l);
 		rdma_break_locked(l, p, -EPROTO, "node %u sent something else than a frame over RDMA, lane %u", node, l->lane.lane);
 		rdma_unlock(l);

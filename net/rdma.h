@@ -3,8 +3,8 @@
  * The fabric over RDMA: reliable connections by librdmacm, one a lane and peer, beside the TCP connections of the mesh.
  *
  * Payloads above RDMA_INLINE_MAX go by one-sided WRITE into staging slots that the receiver has registered for this sender alone,
- * then a SEND on the same connection tells of them; smaller messages are in the SEND, several in one when they come together
- * (rdma_frame.h). Guest RAM is never registered. Completions are polled for RDMA_SPIN_NS after the last one where this host has
+ * with what is to be known of them behind; smaller messages go by SEND, several in one when they come together (rdma_frame.h).
+ * Guest RAM is never registered. Completions are polled for RDMA_SPIN_NS after the last one where this host has
  * more than one CPU, and then waited for.
  *
  * The sockets stay open: a peer that is gone or does not answer is noticed by them, besides by the device's own errors, and the way

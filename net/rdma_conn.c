@@ -20,7 +20,7 @@ void rdma_sizes(node_t nodes, unsigned lane, uint16_t *depth, uint16_t *slots)
 	*slots = lane == 0 ? SLOTS_WIDE : *depth;
 }
 
-/* Work requests of one connection, of both kinds: frames, the WRITEs before them, and the last one (rdma.c). */
+/* Work requests of one connection to send: frames, the WRITEs before them, and the last one (rdma.c). */
 static uint32_t send_wr(const struct rdma_hello *ours)
 {
 	return (uint32_t)ours->depth + ours->slots + SPARE_WR;
@@ -115,23 +115,24 @@ static int memory_error(struct net_why *why, int err)
 
 static int make_memory(struct rdma_conn *conn, struct net_why *why)
 {
-	size_t slots = (size_t)conn->ours.slots * conn->ours.slot_bytes;
+	size_t slots_in = (size_t)conn->ours.slots * rdma_slot_stride(conn->ours.lane);
+	size_t slots_out = (size_t)conn->ours.slots * conn->ours.slot_bytes;
 	size_t frames = (size_t)conn->ours.depth * RDMA_FRAME_BYTES;
 	void *memory;
 
-	conn->memory_bytes = 2 * slots + 2 * frames;
+	conn->memory_bytes = slots_in + slots_out + 2 * frames;
 	memory = mmap(NULL, conn->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return memory_error(why, errno);
 	conn->memory = memory;
 	conn->slots_in = conn->memory;
-	conn->receives = conn->slots_in + slots;
+	conn->receives = conn->slots_in + slots_in;
 	conn->frames = conn->receives + frames;
 	conn->slots_out = conn->frames + frames;
-	conn->slots_mr = ibv_reg_mr(conn->port->pd, conn->slots_in, slots, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+	conn->slots_mr = ibv_reg_mr(conn->port->pd, conn->slots_in, slots_in, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
 	if (!conn->slots_mr)
 		return memory_error(why, errno);
-	conn->rest_mr = ibv_reg_mr(conn->port->pd, conn->receives, slots + 2 * frames, IBV_ACCESS_LOCAL_WRITE);
+	conn->rest_mr = ibv_reg_mr(conn->port->pd, conn->receives, slots_out + 2 * frames, IBV_ACCESS_LOCAL_WRITE);
 	if (!conn->rest_mr)
 		return memory_error(why, errno);
 	conn->ours.slots_addr = (uintptr_t)conn->slots_in;
@@ -150,7 +151,7 @@ static int make_qp(struct rdma_conn *conn, struct net_why *why)
 			.qp_type = IBV_QPT_RC,
 			.cap = {.max_send_wr = send_wr(&conn->ours),
 				.max_recv_wr = conn->ours.depth,
-				.max_send_sge = 1,
+				.max_send_sge = 2, /* a payload, its frame */
 				.max_recv_sge = 1,
 				.max_inline_data = want},
 		};

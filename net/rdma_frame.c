@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAGIC 0x31524750u /* "PGR1" */
+#define MAGIC 0x32524750u /* "PGR2" */
 
 /* At the begin of each frame. */
 struct head {
@@ -28,6 +28,37 @@ static_assert(RDMA_DEPTH_MAX < RDMA_SLOT_NONE, "slots");
 uint32_t rdma_slot_bytes(unsigned lane)
 {
 	return wire_lane_kind(lane) == WIRE_LANE_CONTROL ? WIRE_PAYLOAD_MAX : WIRE_DSM_PAYLOAD_MAX;
+}
+
+uint32_t rdma_slot_stride(unsigned lane)
+{
+	return rdma_slot_bytes(lane) + RDMA_FRAME_BYTES;
+}
+
+size_t rdma_slot_at(unsigned lane, uint32_t slot, uint32_t len)
+{
+	assert(len <= rdma_slot_bytes(lane));
+	return (size_t)slot * rdma_slot_stride(lane) + rdma_slot_bytes(lane) - len;
+}
+
+uint32_t rdma_imm_make(uint32_t slot, uint32_t frame_bytes)
+{
+	return slot << 16 | frame_bytes;
+}
+
+int rdma_imm_parse(uint32_t imm, uint32_t written, const struct rdma_flow *flow, unsigned lane, uint32_t *slot,
+		   uint32_t *frame_bytes)
+{
+	uint32_t in_slot = imm >> 16, bytes = imm & 0xffff;
+
+	if (in_slot >= flow->slots)
+		return -EBADMSG;
+	if (bytes < RDMA_FRAME_HEAD_BYTES || bytes > RDMA_FRAME_BYTES || written <= bytes ||
+	    written - bytes > rdma_slot_bytes(lane))
+		return -EMSGSIZE;
+	*slot = in_slot;
+	*frame_bytes = bytes;
+	return 0;
 }
 
 void rdma_hello_make(node_t from, unsigned lane, const uint8_t *token, struct rdma_hello *hello)

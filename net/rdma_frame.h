@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What two nodes put into RDMA: the private data of a connection, the frames of its SENDs, and the bookkeeping of both ends.
+ * What two nodes put into RDMA: the private data of a connection, its frames, and the bookkeeping of both ends.
  * Pure: no I/O, no clock, no verbs; bytes of the peer are hostile.
  *
  * A connection carries one lane between two nodes. Each end has posted `depth` receives of RDMA_FRAME_BYTES and registered
  * `slots` staging slots, into which the other end alone may write.
  *
- *      sender                                       receiver
- *      payload -> its staging slot k  == WRITE ==>  slot k
- *      records -> frame               == SEND  ==>  receive buffer: messages in order; a record names slot k, or has the payload
- *      acks              <== in any frame back ===  `frames_ack`, `slots_ack`: how many it has consumed since the beginning
+ *      sender                                                   receiver
+ *      frame of short messages          == SEND ==>             receive buffer: messages in order, each with its payload
+ *      payloads but the last, if more   == WRITE ==>            slots k, k + 1 ...
+ *      last payload, frame behind it    == WRITE with imm. ==>  slot n; takes a receive, whose completion tells of the frame
+ *      acks                 <== in any frame back ===           `frames_ack`, `slots_ack`: how many it has consumed so far
+ *
+ *      a slot:  |   (unused)   | payload | frame   |      the payload ends at rdma_slot_bytes; a record names its slot
+ *
+ * So a page with all that belongs to it is one work request, one completion and one acknowledgement of the device. A slot is
+ * the peer's to write at any time: a frame is copied out of it before it is read.
  *
  * F1 A frame is sent only when the other end has a receive for it: at most `depth` are unacknowledged, and the last one is kept for
  * a frame without records (so acknowledgements cannot wait for each other). A receiver is never not ready. F2 Slots are used in
@@ -51,6 +57,12 @@ static_assert(sizeof(struct rdma_hello) == RDMA_HELLO_BYTES && offsetof(struct r
 
 /* A longest payload of the lane. */
 uint32_t rdma_slot_bytes(unsigned lane);
+/* From one slot to the next. */
+uint32_t rdma_slot_stride(unsigned lane);
+/* Where the bytes that are written into slot `slot` begin, from the first slot on, if their payload has `len`. */
+size_t rdma_slot_at(unsigned lane, uint32_t slot, uint32_t len);
+/* The immediate data of a frame in a slot. */
+uint32_t rdma_imm_make(uint32_t slot, uint32_t frame_bytes);
 
 void rdma_hello_make(node_t from, unsigned lane, const uint8_t *token, struct rdma_hello *hello);
 /* [bytes, bytes+len) may be longer: the device pads. -EMSGSIZE: shorter; -EPROTO: not the magic; -EBADMSG: a field out of its
@@ -75,6 +87,11 @@ bool rdma_flow_has_slot(const struct rdma_flow *flow);
 bool rdma_flow_owes(const struct rdma_flow *flow);
 /* The device has completed the first `frames` frames and `slots` slots since the beginning. */
 void rdma_flow_done(struct rdma_flow *flow, uint32_t frames, uint32_t slots);
+
+/* The peer has written `written` bytes with these immediate data: which slot the frame, of *frame_bytes, is in. -EBADMSG: not one
+ * of the slots; -EMSGSIZE: a length that no frame has, or no payload of this lane before it. */
+CHECKED int rdma_imm_parse(uint32_t imm, uint32_t written, const struct rdma_flow *flow, unsigned lane, uint32_t *slot,
+			   uint32_t *frame_bytes);
 
 /* A frame being written into bytes[RDMA_FRAME_BYTES]. */
 struct rdma_writer {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The way out of an RDMA lane: messages into frames and slots, frames to the device. All under the lane's mutex. */
+#include <endian.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,12 +51,13 @@ static bool tells(struct rdma_peer *p)
 	return true;
 }
 
-/* The open frame to the device: the WRITEs of its payloads, then its SEND. */
+/* The open frame to the device, rdma_frame.h: the WRITEs of its payloads, the last with the frame behind it; or a SEND of it. */
 static int post_open(struct rdma_lane *l, struct rdma_peer *p)
 {
-	struct ibv_send_wr wr[RDMA_FRAME_SLOTS_MAX + 1], *bad;
+	struct ibv_send_wr wr[RDMA_FRAME_SLOTS_MAX], *last, *bad;
 	struct ibv_sge sge[RDMA_FRAME_SLOTS_MAX + 1];
 	struct rdma_conn *conn = &p->conn;
+	unsigned lane = l->lane.lane;
 	uint32_t buffer = p->flow.sent % p->flow.depth, i;
 	uint32_t len = rdma_writer_end(&p->open, &p->flow);
 	bool tell = tells(p);
@@ -63,28 +65,35 @@ static int post_open(struct rdma_lane *l, struct rdma_peer *p)
 	p->has_open = false;
 	p->slots_at[buffer] = p->flow.slots_sent;
 	for (i = 0; i < p->open.slots; i++) {
-		size_t at = (size_t)p->open.write[i].slot * conn->ours.slot_bytes;
+		uint32_t slot = p->open.write[i].slot, bytes = p->open.write[i].len;
 
-		sge[i] = (struct ibv_sge){
-			.addr = (uintptr_t)conn->slots_out + at, .length = p->open.write[i].len, .lkey = conn->rest_mr->lkey};
+		sge[i] = (struct ibv_sge){.addr = (uintptr_t)conn->slots_out + (size_t)slot * conn->ours.slot_bytes,
+					  .length = bytes,
+					  .lkey = conn->rest_mr->lkey};
 		wr[i] = (struct ibv_send_wr){
 			.wr_id = rdma_wr_id(p->node, false, p->flow.sent),
 			.next = &wr[i + 1],
 			.sg_list = &sge[i],
 			.num_sge = 1,
 			.opcode = IBV_WR_RDMA_WRITE,
-			.wr.rdma = {.remote_addr = conn->theirs.slots_addr + at, .rkey = conn->theirs.slots_key},
+			.wr.rdma = {.remote_addr = conn->theirs.slots_addr + rdma_slot_at(lane, slot, bytes),
+				    .rkey = conn->theirs.slots_key},
 		};
 	}
 	sge[i] = (struct ibv_sge){.addr = (uintptr_t)p->open.bytes, .length = len, .lkey = conn->rest_mr->lkey};
-	wr[i] = (struct ibv_send_wr){
-		.wr_id = rdma_wr_id(p->node, false, p->flow.sent),
-		.sg_list = &sge[i],
-		.num_sge = 1,
-		.opcode = IBV_WR_SEND,
-		.send_flags =
-			IBV_SEND_SOLICITED | (len <= conn->inline_max ? IBV_SEND_INLINE : 0u) | (tell ? IBV_SEND_SIGNALED : 0u),
-	};
+	if (i) {
+		last = &wr[i - 1];
+		last->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+		last->imm_data = htobe32(rdma_imm_make(p->open.write[i - 1].slot, len));
+		last->num_sge = 2; /* and sge[i] */
+	} else {
+		last = &wr[0];
+		*last = (struct ibv_send_wr){
+			.wr_id = rdma_wr_id(p->node, false, p->flow.sent), .sg_list = sge, .num_sge = 1, .opcode = IBV_WR_SEND};
+		last->send_flags = len <= conn->inline_max ? IBV_SEND_INLINE : 0u;
+	}
+	last->next = NULL;
+	last->send_flags |= IBV_SEND_SOLICITED | (tell ? IBV_SEND_SIGNALED : 0u);
 	int err = ibv_post_send(conn->id->qp, wr, &bad);
 	if (err)
 		rdma_break_locked(l, p, -err, "the RDMA device does not take what is sent to node %u: %s", p->node, strerror(err));

@@ -4,6 +4,7 @@
  * runs one test and exits 0, or 1 with what is wrong; without arguments it prints the names. tests/cluster/suite-rdma.sh runs them.
  * `rdmalane latency` prints what a request for a page and its answer take, in ns.
  */
+#include <endian.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -344,18 +345,27 @@ static void test_a_wrong_token_is_turned_away(void)
 	tear_down(&w);
 }
 
-/* A SEND of these bytes, or a WRITE of them past the slots of node 1: what a broken node 0 can do. */
-static void misbehave(struct world *w, bool write, const void *bytes, uint32_t len)
-{
-	struct rdma_peer *p = &container_of(w->lane[1][0], struct rdma_lane, lane)->peer[1];
-	struct rdma_conn *conn = &p->conn;
-	struct ibv_sge sge = {.addr = (uintptr_t)conn->frames, .length = len, .lkey = conn->rest_mr->lkey};
-	struct ibv_send_wr *bad, wr = {.wr_id = rdma_wr_id(1, false, 1), .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND};
+/* What a broken node 0 can do: a SEND of these bytes to node 1, or a WRITE of them to a slot, with a key and immediate data. */
+struct misdeed {
+	enum ibv_wr_opcode opcode;
+	uint32_t slot, key_off, imm;
+};
 
-	if (write) {
-		wr.opcode = IBV_WR_RDMA_WRITE;
-		wr.wr.rdma.remote_addr = conn->theirs.slots_addr + (size_t)conn->theirs.slots * conn->theirs.slot_bytes;
-		wr.wr.rdma.rkey = conn->theirs.slots_key;
+static struct rdma_peer *peer_of(struct world *w, node_t self)
+{
+	return &container_of(w->lane[1][self], struct rdma_lane, lane)->peer[!self];
+}
+
+static void misbehave(struct world *w, const struct misdeed *m, const void *bytes, uint32_t len)
+{
+	struct rdma_conn *conn = &peer_of(w, 0)->conn;
+	struct ibv_sge sge = {.addr = (uintptr_t)conn->frames, .length = len, .lkey = conn->rest_mr->lkey};
+	struct ibv_send_wr *bad, wr = {.wr_id = rdma_wr_id(1, false, 1), .sg_list = &sge, .num_sge = 1, .opcode = m->opcode};
+
+	if (m->opcode != IBV_WR_SEND) {
+		wr.wr.rdma.remote_addr = conn->theirs.slots_addr + (size_t)m->slot * rdma_slot_stride(1);
+		wr.wr.rdma.rkey = conn->theirs.slots_key + m->key_off;
+		wr.imm_data = htobe32(m->imm);
 	}
 	memcpy(conn->frames, bytes, len);
 	REQUIRE(ibv_post_send(conn->id->qp, &wr, &bad) == 0);
@@ -368,7 +378,7 @@ static void test_a_frame_of_garbage_loses_the_peer(void)
 
 	set_up(&w);
 	memset(garbage, 0xa5, sizeof(garbage));
-	misbehave(&w, false, garbage, sizeof(garbage));
+	misbehave(&w, &(struct misdeed){.opcode = IBV_WR_SEND}, garbage, sizeof(garbage));
 	await_loss(&w, 1, 1);
 	REQUIRE(w.in[1][1].lost == 1 && w.in[1][1].err == -EPROTO);
 	REQUIRE(strstr(w.in[1][1].why, "node 0 sent a message with a length"));
@@ -381,23 +391,123 @@ static void test_an_empty_frame_loses_the_peer(void)
 	struct world w;
 
 	set_up(&w);
-	misbehave(&w, false, "", 0);
+	misbehave(&w, &(struct misdeed){.opcode = IBV_WR_SEND}, "", 0);
 	await_loss(&w, 1, 1);
 	REQUIRE(w.in[1][1].err == -EPROTO);
 	tear_down(&w);
 }
 
-/* The device itself refuses it: memory next to the slots is not the peer's. */
-static void test_a_write_past_the_slots_is_refused_by_the_device(void)
+/* The device itself refuses it, and both learn of it. */
+static void refused_by_the_device(const struct misdeed *m)
 {
 	uint8_t page[RDMA_FRAME_BYTES] = {0};
 	struct world w;
 
 	set_up(&w);
-	misbehave(&w, true, page, sizeof(page));
+	misbehave(&w, m, page, sizeof(page));
 	REQUIRE(send_one(&w, 1, 0, 0) == 0);
 	await_loss(&w, 1, 0);
 	REQUIRE(strstr(w.in[1][0].why, "the RDMA connection to node 1 failed"));
+	await_loss(&w, 1, 1);
+	REQUIRE(w.in[1][1].due == 0);
+	tear_down(&w);
+}
+
+/* Memory next to the slots is not the peer's. */
+static void test_a_write_past_the_slots_is_refused_by_the_device(void)
+{
+	uint16_t depth, slots;
+
+	rdma_sizes(2, 1, &depth, &slots);
+	refused_by_the_device(&(struct misdeed){.opcode = IBV_WR_RDMA_WRITE, .slot = slots});
+}
+
+static void test_a_write_with_a_wrong_key_is_refused_by_the_device(void)
+{
+	refused_by_the_device(&(struct misdeed){.opcode = IBV_WR_RDMA_WRITE, .key_off = 1});
+}
+
+/* A frame in a slot: node 1 must not believe the immediate data, nor what they lead to. */
+static void written(uint32_t imm, uint8_t fill, const char *why)
+{
+	uint8_t bytes[RDMA_FRAME_BYTES];
+	struct world w;
+
+	set_up(&w);
+	memset(bytes, fill, sizeof(bytes));
+	misbehave(&w, &(struct misdeed){.opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .imm = imm}, bytes, sizeof(bytes));
+	await_loss(&w, 1, 1);
+	REQUIRE(w.in[1][1].lost == 1 && w.in[1][1].err == -EPROTO && w.in[1][1].due == 0);
+	REQUIRE(strstr(w.in[1][1].why, why));
+	await_loss(&w, 1, 0);
+	tear_down(&w);
+}
+
+static void test_immediate_data_that_lie_lose_the_peer(void)
+{
+	written(rdma_imm_make(0xffff, 64), 0, "node 0 sent a message with a field"); /* no such slot */
+	written(rdma_imm_make(0, 0xffff), 0, "node 0 sent a message with a length");
+	written(rdma_imm_make(0, 0), 0, "node 0 sent a message with a length");
+	written(rdma_imm_make(0, RDMA_FRAME_BYTES), 0, "node 0 sent a message with a length"); /* all was frame, none payload */
+}
+
+static void test_a_written_frame_of_garbage_loses_the_peer(void)
+{
+	written(rdma_imm_make(0, 64), 0xa5, "node 0 sent a message with a length");
+	written(rdma_imm_make(1, 64), 0, "node 0 sent a message with a length"); /* and one that was not written at all */
+}
+
+/* More frames than node 1 has receives: node 0's device is told so, and node 1 keeps what it took. */
+static void test_a_peer_that_sends_without_credit_is_lost(void)
+{
+	struct world w;
+
+	set_up(&w);
+	for (uint32_t i = 0; i <= peer_of(&w, 0)->flow.depth; i++) {
+		struct wire_hdr hdr = message(1, 1);
+		struct rdma_peer *p = peer_of(&w, 0);
+
+		p->flow.sent_acked = p->flow.sent; /* as if node 1 had said that it has consumed them */
+		hdr.seq = i;
+		REQUIRE(net_send(w.lane[1][0], 1, &hdr, NULL) == 0 || w.in[1][0].lost);
+	}
+	await_loss(&w, 1, 0);
+	REQUIRE(strstr(w.in[1][0].why, "the RDMA connection to node 1 failed: RNR"));
+	await_loss(&w, 1, 1);
+	tear_down(&w);
+}
+
+/* Both send all that they may before either looks at its completions: as many as there can be, and none is lost. */
+static void test_a_full_completion_queue_loses_nothing(void)
+{
+	struct world w;
+	uint32_t n = 100;
+
+	set_up(&w);
+	for (uint32_t i = 0; i < n; i++)
+		for (node_t from = 0; from < 2; from++)
+			REQUIRE(send_one(&w, 1, from, i) == 0);
+	uint64_t deadline = clock_ns() + WAIT_NS;
+	while (w.in[1][0].due < n || w.in[1][1].due < n) {
+		REQUIRE(clock_ns() < deadline);
+		poll_end(&w, 1, 0);
+		poll_end(&w, 1, 1);
+	}
+	REQUIRE(!w.in[1][0].lost && !w.in[1][1].lost);
+	tear_down(&w);
+}
+
+/* As a device does that fails: everything posted is completed with an error. */
+static void test_a_completion_with_an_error_loses_the_peer(void)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+	struct world w;
+
+	set_up(&w);
+	REQUIRE(ibv_modify_qp(peer_of(&w, 0)->conn.id->qp, &attr, IBV_QP_STATE) == 0);
+	await_loss(&w, 1, 0);
+	REQUIRE(w.in[1][0].lost == 1 && w.in[1][0].err == -EIO);
+	REQUIRE(strstr(w.in[1][0].why, "the RDMA connection to node 1 failed: "));
 	await_loss(&w, 1, 1);
 	tear_down(&w);
 }
@@ -496,12 +606,23 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } tests[] = {
-	TEST(messages_of_the_dsm_lane),          TEST(messages_of_the_control_lane),
-	TEST(descriptors_wake_their_owners),     TEST(any_thread_may_send_on_the_control_lane),
-	TEST(a_peer_that_does_not_read_is_lost), TEST(what_was_sent_before_the_end_is_delivered),
-	TEST(a_wrong_token_is_turned_away),      TEST(a_frame_of_garbage_loses_the_peer),
-	TEST(an_empty_frame_loses_the_peer),     TEST(a_write_past_the_slots_is_refused_by_the_device),
+	TEST(messages_of_the_dsm_lane),
+	TEST(messages_of_the_control_lane),
+	TEST(descriptors_wake_their_owners),
+	TEST(any_thread_may_send_on_the_control_lane),
+	TEST(a_peer_that_does_not_read_is_lost),
+	TEST(what_was_sent_before_the_end_is_delivered),
+	TEST(a_wrong_token_is_turned_away),
+	TEST(a_frame_of_garbage_loses_the_peer),
+	TEST(an_empty_frame_loses_the_peer),
+	TEST(a_write_past_the_slots_is_refused_by_the_device),
 	TEST(a_message_over_tcp_loses_the_peer),
+	TEST(a_write_with_a_wrong_key_is_refused_by_the_device),
+	TEST(immediate_data_that_lie_lose_the_peer),
+	TEST(a_written_frame_of_garbage_loses_the_peer),
+	TEST(a_peer_that_sends_without_credit_is_lost),
+	TEST(a_full_completion_queue_loses_nothing),
+	TEST(a_completion_with_an_error_loses_the_peer),
 };
 
 int main(int argc, char **argv)

@@ -129,6 +129,24 @@ case_an_empty_frame_loses_the_peer() {
 case_a_write_past_the_slots_is_refused_by_the_device() {
 	lane a_write_past_the_slots_is_refused_by_the_device
 }
+case_a_write_with_a_wrong_key_is_refused_by_the_device() {
+	lane a_write_with_a_wrong_key_is_refused_by_the_device
+}
+case_immediate_data_that_lie_lose_the_peer() {
+	lane immediate_data_that_lie_lose_the_peer
+}
+case_a_written_frame_of_garbage_loses_the_peer() {
+	lane a_written_frame_of_garbage_loses_the_peer
+}
+case_a_peer_that_sends_without_credit_is_lost() {
+	lane a_peer_that_sends_without_credit_is_lost
+}
+case_a_full_completion_queue_loses_nothing() {
+	lane a_full_completion_queue_loses_nothing
+}
+case_a_completion_with_an_error_loses_the_peer() {
+	lane a_completion_with_an_error_loses_the_peer
+}
 case_a_message_over_tcp_loses_the_peer() {
 	lane a_message_over_tcp_loses_the_peer
 }

@@ -67,6 +67,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (rdma_hello_parse(data, size, 2, &theirs) == 0)
 		REQUIRE(theirs.lane < 2 && theirs.from < NODES_MAX && theirs.slot_bytes == rdma_slot_bytes(theirs.lane));
 	rdma_hello_make(1, 1, NULL, &ours);
+	if (size >= 8) {
+		uint32_t imm, written, slot, bytes;
+
+		memcpy(&imm, data, sizeof(imm));
+		memcpy(&written, data + 4, sizeof(written));
+		for (unsigned lane = 0; lane < 2; lane++) {
+			struct rdma_flow f = {.depth = 8, .slots = 5};
+
+			if (rdma_imm_parse(imm, written, &f, lane, &slot, &bytes) == 0)
+				REQUIRE(slot < 5 && bytes <= RDMA_FRAME_BYTES &&
+					rdma_slot_at(lane, slot, written - bytes) + written <= 5 * (size_t)rdma_slot_stride(lane));
+		}
+	}
 	ours.depth = (uint16_t)(RDMA_DEPTH_MIN + fuzz_u8(&in) % 8);
 	ours.slots = (uint16_t)(1 + fuzz_u8(&in) % 8);
 	theirs = ours;

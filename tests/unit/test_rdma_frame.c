@@ -249,6 +249,60 @@ START_TEST(lengths_that_no_frame_has_are_refused)
 }
 END_TEST
 
+/* ---- a frame behind the payload of a slot ---- */
+
+START_TEST(a_written_frame_says_where_it_is)
+{
+	struct rdma_flow f = flow(8, 8);
+	uint32_t slot = 99, bytes = 0;
+
+	for (unsigned lane = 0; lane < 2; lane++)
+		for (uint32_t i = 0; i < 8; i++) {
+			uint32_t len = RDMA_FRAME_HEAD_BYTES + RDMA_RECORD_BYTES + WIRE_HDR_BYTES;
+
+			ck_assert_int_eq(rdma_imm_parse(rdma_imm_make(i, len), len + PAGE_BYTES, &f, lane, &slot, &bytes), 0);
+			ck_assert_uint_eq(slot, i);
+			ck_assert_uint_eq(bytes, len);
+		}
+}
+END_TEST
+
+START_TEST(immediate_data_that_lie_are_refused)
+{
+	struct rdma_flow f = flow(8, 5);
+	uint32_t slot, bytes, good = RDMA_FRAME_HEAD_BYTES + 32;
+
+	for (uint32_t i = 5; i <= UINT16_MAX; i++)
+		ck_assert_int_eq(rdma_imm_parse(rdma_imm_make(i, good), good + PAGE_BYTES, &f, 1, &slot, &bytes), -EBADMSG);
+	for (uint32_t len = 0; len <= UINT16_MAX; len++) {
+		bool fits = len >= RDMA_FRAME_HEAD_BYTES && len <= RDMA_FRAME_BYTES;
+
+		ck_assert_int_eq(rdma_imm_parse(rdma_imm_make(4, len), len + 1, &f, 1, &slot, &bytes), fits ? 0 : -EMSGSIZE);
+	}
+	/* Less than a frame, no payload, more than a slot has, more than was possible. */
+	ck_assert_int_eq(rdma_imm_parse(rdma_imm_make(0, good), 0, &f, 1, &slot, &bytes), -EMSGSIZE);
+	ck_assert_int_eq(rdma_imm_parse(rdma_imm_make(0, good), good, &f, 1, &slot, &bytes), -EMSGSIZE);
+	ck_assert_int_eq(rdma_imm_parse(rdma_imm_make(0, good), good + PAGE_BYTES + 1, &f, 1, &slot, &bytes), -EMSGSIZE);
+	ck_assert_int_eq(rdma_imm_parse(rdma_imm_make(0, good), UINT32_MAX, &f, 1, &slot, &bytes), -EMSGSIZE);
+	ck_assert_int_eq(rdma_imm_parse(rdma_imm_make(0, good), good + PAGE_BYTES + 1, &f, 0, &slot, &bytes), 0);
+}
+END_TEST
+
+/* Payloads of any length end where the frame begins, and no slot reaches into another. */
+START_TEST(slots_do_not_overlap)
+{
+	for (unsigned lane = 0; lane < 2; lane++)
+		for (uint32_t slot = 0; slot < 4; slot++)
+			for (uint32_t len = 0; len <= rdma_slot_bytes(lane); len += 8) {
+				size_t at = rdma_slot_at(lane, slot, len);
+
+				ck_assert_uint_ge(at, (size_t)slot * rdma_slot_stride(lane));
+				ck_assert_uint_eq(at + len, rdma_slot_at(lane, slot, 0));
+				ck_assert_uint_le(at + len + RDMA_FRAME_BYTES, (size_t)(slot + 1) * rdma_slot_stride(lane));
+			}
+}
+END_TEST
+
 static void put32(size_t at, uint32_t v)
 {
 	memcpy(frame + at, &v, sizeof(v));
@@ -450,6 +504,9 @@ int main(void)
 	tcase_add_test(tc, a_frame_takes_only_what_fits);
 	tcase_add_test(tc, a_frame_with_any_byte_changed_does_no_harm);
 	tcase_add_test(tc, lengths_that_no_frame_has_are_refused);
+	tcase_add_test(tc, a_written_frame_says_where_it_is);
+	tcase_add_test(tc, immediate_data_that_lie_are_refused);
+	tcase_add_test(tc, slots_do_not_overlap);
 	tcase_add_test(tc, acknowledging_what_was_not_sent_is_refused);
 	tcase_add_test(tc, a_slot_out_of_turn_is_refused);
 	tcase_add_test(tc, counters_wrap);
