@@ -53,11 +53,38 @@ static int rdma_send(struct net_lane *lane, node_t to, const struct wire_hdr *hd
 	return err;
 }
 
+static int rdma_queue(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload)
+{
+	struct rdma_lane *l = lane_of(lane);
+	int err;
+
+	if (!l->peer[to].rdma)
+		return l->tcp->ops->queue(l->tcp, to, hdr, payload);
+	rdma_lock(l);
+	bool deferring = l->deferring;
+	l->deferring = true;
+	err = rdma_send_locked(l, &l->peer[to], hdr, payload);
+	l->deferring = deferring;
+	rdma_unlock(l);
+	return err;
+}
+
 /* Frames that were deferred go out. */
 static void settle_locked(struct rdma_lane *l)
 {
 	for (; l->dirty; l->dirty &= l->dirty - 1)
 		rdma_settle_locked(l, &l->peer[__builtin_ctzll(l->dirty)]);
+}
+
+static void rdma_flush(struct net_lane *lane)
+{
+	struct rdma_lane *l = lane_of(lane);
+
+	rdma_lock(l);
+	settle_locked(l);
+	rdma_unlock(l);
+	if (l->has_tcp_peers)
+		l->tcp->ops->flush(l->tcp);
 }
 
 /* ---- completions ---- */
@@ -438,6 +465,8 @@ static void rdma_free(struct net_lane *lane)
 static const struct net_ops rdma_ops = {
 	.name = "rdma",
 	.send = rdma_send,
+	.queue = rdma_queue,
+	.flush = rdma_flush,
 	.poll = rdma_poll,
 	.fd = rdma_fd,
 	.free = rdma_free,

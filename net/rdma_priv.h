@@ -128,7 +128,7 @@ struct rdma_lane {
 	uint8_t *scratch; /* WIRE_PAYLOAD_MAX: a message out of a slot of lane 0, which its sender could still change */
 	pthread_mutex_t mutex;
 	/* under the mutex */
-	bool deferring;          /* a frame is being handled: what is sent now goes out together, when it has been */
+	bool deferring;          /* what is sent now goes out together: when a frame has been handled, or with net_flush */
 	uint64_t dirty;          /* peers with a frame that was deferred */
 	struct rdma_peer peer[]; /* lane.nodes */
 };
