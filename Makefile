@@ -30,7 +30,7 @@ LDLIBS += $(if $(URING),-luring)
 SAY = $(if $(V),,@$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,echo '  CC    $@';))
 
 # Pure files: no I/O, no clock; implicit conversions are errors too.
-PURE := dsm/proto.c dsm/proto_dir.c dsm/proto_cache.c dsm/delta.c dsm/history.c dsm/readers.c dsm/stream.c dsm/tables.c net/wire.c net/rdma_frame.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c vcpu/oneclock.c \
+PURE := dsm/proto.c dsm/proto_dir.c dsm/proto_cache.c dsm/delta.c dsm/history.c dsm/readers.c dsm/stream.c dsm/polling.c dsm/tables.c net/wire.c net/rdma_frame.c vcpu/lapic.c vcpu/lapic_regs.c vcpu/lapic_timer.c devices/ioapic.c vcpu/oneclock.c \
 	vmm/symbols.c vmm/kallsyms.c
 SRC := $(filter-out vmm/main.c $(if $(RDMA),net/rdma_none.c,$(RDMA_SRC)) $(if $(URING),net/tcp_uring_none.c,net/tcp_uring.c),$(wildcard vmm/*.c vmm/base/*.c vcpu/*.c dsm/*.c devices/*.c net/*.c))
 OBJ := $(SRC:%.c=$(B)/%.o)

@@ -2,6 +2,7 @@
 #include "dsm/shard.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,11 @@
 #include "dsm/blocks.h"
 #include "dsm/steps.h"
 
+#define CANNOT_READ "the connections to the other nodes cannot be read"
+
 #define CHECK_EVERY_NS NS_PER_SEC
+#define POLL_MAX_NS    (200 * NS_PER_US) /* without --poll-us; a thread that a host of today wakes is late by a tenth of that */
+#define LOOKS          16u               /* of which one is at everything there is */
 
 /* ---- events in ---- */
 
@@ -198,7 +203,7 @@ bool shard_serve_messages(struct shard *shard)
 	int rc = shard->failed ? 0 : net_poll(shard->lane, &shard->sink);
 
 	if (rc < 0)
-		shard_fail(shard, "the connections to the other nodes cannot be read");
+		shard_fail(shard, CANNOT_READ);
 	return rc > 0;
 }
 
@@ -209,10 +214,27 @@ uint64_t shard_release(struct shard *shard)
 	return held && pushes ? MIN(held, pushes) : held | pushes;
 }
 
+/* While it polls: what costs little to look at, but for each LOOKS-th time. False: all is to be looked at. */
+static bool look(struct shard *shard, uint64_t now)
+{
+	if (shard->failed || !net_can_look(shard->lane) || ++shard->looks % LOOKS == 0)
+		return false;
+	int rc = net_look(shard->lane, &shard->sink);
+	if (rc < 0)
+		shard_fail(shard, CANNOT_READ);
+	shard_flush(shard);
+	bool faults = !shard->failed && shard_serve_faults(shard);
+	shard_flush(shard);
+	if (rc > 0 || faults)
+		polling_worked(&shard->polling, now, clock_ns());
+	else
+		__builtin_ia32_pause();
+	return true;
+}
+
 static void *shard_main(void *arg)
 {
 	struct shard *shard = arg;
-	uint64_t last_work = clock_ns();
 	struct epoll_event ev[4];
 	char name[16];
 	bool stop = false;
@@ -223,8 +245,13 @@ static void *shard_main(void *arg)
 		uint64_t due = shard_release(shard);
 		shard_flush(shard);
 		uint64_t now = clock_ns();
-		uint64_t sleep_ns = now - last_work < shard->dsm->config.poll_ns ? 0 : 250 * NS_PER_MS;
+		bool polls = polling_goes_on(&shard->polling, now);
+		uint64_t sleep_ns = polls ? 0 : 250 * NS_PER_MS;
 
+		if (polls && look(shard, now))
+			continue;
+		if (!polls)
+			polling_sleeps(&shard->polling, now);
 		sleep_ns = MIN(sleep_ns, shard->evict.sleep_ns);
 		sleep_ns = MIN(sleep_ns, shard->dsm->config.tick_ns / 4);
 		if (replica_any(&shard->replicas))
@@ -234,6 +261,7 @@ static void *shard_main(void *arg)
 		struct timespec ts = {.tv_nsec = (long)sleep_ns};
 		int n = epoll_pwait2(shard->epoll_fd, ev, ARRAY_SIZE(ev), &ts, NULL);
 
+		uint64_t woke = clock_ns();
 		bool faults = false, messages = false;
 
 		for (int i = 0; i < n; i++) {
@@ -249,13 +277,13 @@ static void *shard_main(void *arg)
 			usleep(10000);
 			continue;
 		}
-		if (messages && shard_serve_messages(shard))
-			last_work = clock_ns();
+		messages = messages && shard_serve_messages(shard);
 		shard_flush(shard);
-		if (faults && shard_serve_faults(shard))
-			last_work = clock_ns();
+		faults = faults && shard_serve_faults(shard);
 		shard_flush(shard);
 		now = clock_ns(); /* it slept meanwhile */
+		if (messages || faults)
+			polling_worked(&shard->polling, woke, now);
 		if (!shard->failed)
 			steps_settle(shard, replica_look(shard, now));
 		if (!shard->failed)
@@ -290,6 +318,14 @@ static int init_budget(struct shard *shard)
 	return evict_init(&shard->evict, home, dsm->room / dsm->config.shards, dsm->node_first[dsm->config.nodes]);
 }
 
+/* Who polls on the only CPU keeps off it who is to be waited for. */
+static bool has_cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1;
+}
+
 int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_lane *lane)
 {
 	int rc;
@@ -298,6 +334,7 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->index = index;
 	shard->lane = lane;
 	shard->sink = (struct net_sink){.recv = on_message, .lost = on_lost};
+	polling_init(&shard->polling, dsm->config.poll_ns, net_can_look(lane) && has_cpus() ? POLL_MAX_NS : 0);
 	shard->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	shard->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	shard->pending = calloc(SHARD_PENDING, sizeof(*shard->pending));

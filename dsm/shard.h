@@ -17,6 +17,7 @@
 #include "dsm/kept.h"
 #include "dsm/loading.h"
 #include "dsm/pagetab.h"
+#include "dsm/polling.h"
 #include "dsm/proto.h"
 #include "dsm/push.h"
 #include "dsm/replica.h"
@@ -82,6 +83,7 @@ struct shard {
 	struct net_sink sink;
 	struct dsm *dsm;
 	unsigned index;
+	uint32_t looks; /* while it polls, */
 	struct net_lane *lane;
 	pthread_t thread;
 	bool running;
@@ -89,6 +91,7 @@ struct shard {
 	int epoll_fd;
 	int stop_fd; /* eventfd: leave */
 	uint64_t next_check_ns;
+	struct polling polling;
 
 	struct pagetab pending_tab, busy_tab;
 	struct shard_pending *pending;

@@ -307,6 +307,17 @@ static const struct net_ops loop_ops = {
 	.free = loop_close,
 };
 
+static const struct net_ops looking_ops = {
+	.name = "loop",
+	.send = loop_send,
+	.queue = loop_queue,
+	.flush = loop_flush,
+	.poll = loop_poll,
+	.look = loop_poll,
+	.fd = loop_fd,
+	.free = loop_close,
+};
+
 int loop_new(node_t nodes, unsigned lanes, const struct loop_options *options, struct loop_net **out)
 {
 	struct loop_net *net;
@@ -327,7 +338,8 @@ int loop_new(node_t nodes, unsigned lanes, const struct loop_options *options, s
 		for (unsigned j = 0; j < lanes; j++) {
 			struct endpoint *e = endpoint_at(net, i, j);
 
-			e->lane = (struct net_lane){.ops = &loop_ops, .self = i, .nodes = nodes, .lane = j};
+			e->lane = (struct net_lane){
+				.ops = options->look ? &looking_ops : &loop_ops, .self = i, .nodes = nodes, .lane = j};
 			e->net = net;
 			e->kept_end = &e->kept;
 			e->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);

@@ -27,6 +27,7 @@ struct loop_options {
 	uint64_t max_delay_ns; /* 0: at once */
 	bool step;
 	bool fifo;
+	bool look; /* lanes have net_look */
 };
 
 /* A fabric of `nodes` nodes with `lanes` lanes each, lane 0 being the control lane. -EINVAL, -ENOMEM, -EMFILE. */

@@ -47,6 +47,16 @@ int net_poll(struct net_lane *lane, struct net_sink *sink)
 	return lane->ops->poll(lane, sink);
 }
 
+int net_look(struct net_lane *lane, struct net_sink *sink)
+{
+	return lane->ops->look(lane, sink);
+}
+
+bool net_can_look(const struct net_lane *lane)
+{
+	return lane->ops->look != NULL;
+}
+
 void net_trace_received(node_t from, const struct wire_hdr *hdr)
 {
 	TRACE_MESSAGE_RECEIVED(from, hdr->type, hdr->arg, WIRE_HDR_BYTES + hdr->len);

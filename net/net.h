@@ -36,6 +36,7 @@ struct net_ops {
 	void (*flush)(struct net_lane *lane);
 	void *(*reserve)(struct net_lane *lane, node_t to, const struct wire_hdr *hdr); /* optional */
 	int (*poll)(struct net_lane *lane, struct net_sink *sink);
+	int (*look)(struct net_lane *lane, struct net_sink *sink); /* optional: net_look */
 	int (*fd)(struct net_lane *lane);
 	void (*free)(struct net_lane *lane);
 };
@@ -76,6 +77,10 @@ void net_flush(struct net_lane *lane);
 /* Handles what is there now, does not block: calls sink->recv and sink->lost, sends what was queued.
  * Returns how many messages and losses it handled, or -errno if this host failed. */
 CHECKED int net_poll(struct net_lane *lane, struct net_sink *sink);
+/* net_poll for who looks often, between two calls of net_poll: only what can be seen without a call of the kernel, losses only if
+ * that shows them. net_fd may stay readable although there is nothing new. Which transports have such a thing: net_can_look. */
+CHECKED int net_look(struct net_lane *lane, struct net_sink *sink);
+bool net_can_look(const struct net_lane *lane);
 /* For who has a message in hand: the tracepoint (base/trace.h), at one place for all lanes. */
 void net_trace_received(node_t from, const struct wire_hdr *hdr);
 

@@ -4,8 +4,8 @@
  *
  * Payloads above RDMA_INLINE_MAX go by one-sided WRITE into staging slots that the receiver has registered for this sender alone,
  * with what is to be known of them behind; smaller messages go by SEND, several in one when they come together (rdma_frame.h).
- * Guest RAM is never registered. Completions are polled for RDMA_SPIN_NS after the last one where this host has
- * more than one CPU, and then waited for.
+ * Guest RAM is never registered. Completions of lane 0 are polled for RDMA_SPIN_NS after the last one, where this host has more
+ * than one CPU, and then waited for; those of the others for as long as the lane's owner likes (net_look).
  *
  * The sockets stay open: a peer that is gone or does not answer is noticed by them, besides by the device's own errors, and the way
  * to a lane is agreed on over them (wire_rdma). A node that RDMA does not reach is served over its socket.

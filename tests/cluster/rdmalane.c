@@ -252,6 +252,32 @@ static void test_descriptors_wake_their_owners(void)
 	tear_down(&w);
 }
 
+/* Likewise, but the owner looks before it sleeps, as a shard does: what it has seen so takes nothing from what wakes it. */
+static void test_who_looks_is_woken_all_the_same(void)
+{
+	unsigned looked = 0;
+	struct world w;
+
+	set_up(&w);
+	for (uint32_t i = 0; i < 600; i++) {
+		node_t to = i % 2;
+
+		REQUIRE(send_one(&w, 1, !to, i / 2) == 0);
+		for (int looks = rand() % 3; looks; looks--)
+			REQUIRE(net_look(w.lane[1][to], &w.in[1][to].sink) >= 0);
+		looked += w.in[1][to].due != i / 2;
+		while (w.in[1][to].due == i / 2) {
+			struct pollfd p = {.fd = net_fd(w.lane[1][to]), .events = POLLIN};
+
+			REQUIRE(poll(&p, 1, 5000) == 1);
+			poll_end(&w, 1, to);
+		}
+	}
+	REQUIRE(looked > 50 && looked < 550);
+	REQUIRE(net_can_look(w.lane[1][0]));
+	tear_down(&w);
+}
+
 static void *send_many(void *arg)
 {
 	struct net_lane *lane = arg;
@@ -609,6 +635,7 @@ static const struct {
 	TEST(messages_of_the_dsm_lane),
 	TEST(messages_of_the_control_lane),
 	TEST(descriptors_wake_their_owners),
+	TEST(who_looks_is_woken_all_the_same),
 	TEST(any_thread_may_send_on_the_control_lane),
 	TEST(a_peer_that_does_not_read_is_lost),
 	TEST(what_was_sent_before_the_end_is_delivered),

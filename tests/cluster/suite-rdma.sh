@@ -107,6 +107,9 @@ case_messages_of_the_control_lane() {
 case_descriptors_wake_their_owners() {
 	lane descriptors_wake_their_owners
 }
+case_who_looks_is_woken_all_the_same() {
+	lane who_looks_is_woken_all_the_same
+}
 case_any_thread_may_send_on_the_control_lane() {
 	lane any_thread_may_send_on_the_control_lane
 }

@@ -42,7 +42,7 @@ static void tcp_pairs(unsigned nodes, int fds[NODES][NODES])
 
 static void start(struct cluster *c, unsigned nodes, unsigned shards, bool tcp, uint64_t s)
 {
-	struct loop_options options = {.seed = s, .max_delay_ns = 200 * NS_PER_US, .fifo = true};
+	struct loop_options options = {.seed = s, .max_delay_ns = 200 * NS_PER_US, .fifo = true, .look = s & 4};
 	rpn_t first[NODES + 1];
 	int fds[SHARDS_MAX][NODES][NODES];
 
