@@ -18,7 +18,7 @@ LDLIBS := -pthread -ljansson -lgnutls -lm
 ifeq ($(origin RDMA),undefined)
 RDMA := $(shell pkg-config --exists librdmacm libibverbs 2>/dev/null && echo yes)
 endif
-RDMA_SRC := net/rdma.c net/rdma_send.c net/rdma_conn.c net/rdma_cm.c net/rdma_probe.c
+RDMA_SRC := net/rdma.c net/rdma_hold.c net/rdma_send.c net/rdma_conn.c net/rdma_cm.c net/rdma_probe.c
 LDLIBS += $(if $(RDMA),-lrdmacm -libverbs)
 # The same of io_uring: `make URING=` leaves it out.
 ifeq ($(origin URING),undefined)

@@ -358,7 +358,7 @@ static int bury(struct rdma_lane *l)
 			shutdown(p->fd, SHUT_RDWR); /* the other end is to know, and our tcp lane closes it */
 		rdma_lock(l);
 		p->gone = true;
-		rdma_conn_close(&p->conn);
+		rdma_disconnect(p->conn.id); /* not closed: that may not return before the link is back (rdma_hold.c) */
 		ring_destroy(&p->out);
 		rdma_unlock(l);
 		l->sink->lost(l->sink, n, p->err, p->why);
@@ -428,10 +428,12 @@ static int rdma_fd(struct net_lane *lane)
 
 /* ---- life ---- */
 
-/* What was posted last, such as the order to stop, is to reach the others although this process may end now. */
-static void wait_for_last(struct rdma_lane *l)
+/* What was posted last, such as the order to stop, is to reach the others although this process may end now. False: not all
+ * connections are well, or their last request would have been completed. */
+static bool wait_for_last(struct rdma_lane *l)
 {
 	uint64_t deadline = clock_ns() + LAST_NS, waiting = 0;
+	bool well = true;
 	struct ibv_wc wc;
 
 	for (node_t n = 0; n < l->lane.nodes; n++) {
@@ -439,25 +441,44 @@ static void wait_for_last(struct rdma_lane *l)
 
 		if (p->rdma && !p->gone && !rdma_is_broken(p) && rdma_post_last_locked(p))
 			waiting |= (uint64_t)1 << n;
+		else
+			well &= !p->rdma;
 	}
 	while (waiting && clock_ns() < deadline) {
 		for (unsigned i = 0; i < l->ports.n; i++)
 			while (ibv_poll_cq(l->ports.port[i].cq, 1, &wc) > 0)
-				if (wc.status != IBV_WC_SUCCESS || wc.wr_id & RDMA_WR_LAST)
+				if (wc.status != IBV_WC_SUCCESS || wc.wr_id & RDMA_WR_LAST) {
 					waiting &= ~((uint64_t)1 << (wc.wr_id >> 33 & (NODES_MAX - 1)));
+					well &= wc.status == IBV_WC_SUCCESS;
+				}
 		usleep(1000);
 	}
+	return well && !waiting;
 }
 
-static void destroy(struct rdma_lane *l)
+static void close_all(struct rdma_lane *l)
 {
-	for (node_t n = 0; n < l->lane.nodes; n++) {
+	for (node_t n = 0; n < l->lane.nodes; n++)
 		rdma_conn_close(&l->peer[n].conn);
-		ring_destroy(&l->peer[n].out);
-	}
 	rdma_ports_close(&l->ports);
 	if (l->cm)
 		rdma_destroy_event_channel(l->cm);
+}
+
+/* The others are told that it is over, and the connections left as they are, to the end of the process. */
+static void leave_all(struct rdma_lane *l)
+{
+	for (node_t n = 0; n < l->lane.nodes; n++)
+		if (l->peer[n].rdma && !l->peer[n].gone)
+			rdma_disconnect(l->peer[n].conn.id);
+	rdma_hold(&l->ports, l->cm);
+}
+
+/* All but the connections. */
+static void destroy(struct rdma_lane *l)
+{
+	for (node_t n = 0; n < l->lane.nodes; n++)
+		ring_destroy(&l->peer[n].out);
 	net_free(l->tcp);
 	if (l->wake_fd >= 0)
 		close(l->wake_fd);
@@ -472,7 +493,10 @@ static void rdma_free(struct net_lane *lane)
 {
 	struct rdma_lane *l = lane_of(lane);
 
-	wait_for_last(l);
+	if (wait_for_last(l))
+		close_all(l);
+	else
+		leave_all(l);
 	destroy(l);
 }
 
@@ -569,9 +593,11 @@ int rdma_lane_new(struct rdma_links *links, unsigned lane, const int *fds, struc
 		err = watch(l, net_fd(l->tcp), SOURCE_TCP);
 	for (node_t n = 0; n < links->nodes && err; n++)
 		rdma_conn_close(&links->conn[lane][n]); /* before what they share */
-	if (err)
+	if (err) {
+		close_all(l);
 		destroy(l);
-	else
+	} else {
 		*out = &l->lane;
+	}
 	return err;
 }

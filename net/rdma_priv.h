@@ -75,6 +75,10 @@ int rdma_conn_post_recv(struct rdma_conn *conn, node_t peer, uint32_t buffer);
 void rdma_conn_close(struct rdma_conn *conn);
 void rdma_ports_close(struct rdma_ports *ports);
 
+/* For connections that the kernel may not give back now (rdma_hold.c): this process can end, and leaves them to another that waits.
+ * Nothing of them may be destroyed before or after this. Where there cannot be another process, the end waits as ever. */
+void rdma_hold(const struct rdma_ports *ports, const struct rdma_event_channel *cm);
+
 /* What rdma_lane_new takes over. */
 struct rdma_links {
 	node_t self, nodes;

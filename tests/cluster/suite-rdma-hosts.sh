@@ -43,10 +43,9 @@ case_link_cut() {
 	ip link set eth0 down
 	await "$err" 'was lost: ' 15
 	within 8 'the news after the link was cut'
-	# In one run of two the process did not end before the link was back, although all had been said: what the kernel takes down with it
-	# (rdma_cm, soft-RoCE, Linux 6.1) was not found out. So this does not ask when it ends; the README's limits have it.
+	finish 5 # before the link is back: net/rdma_hold.c
+	within 12 'the end after the link was cut'
 	ip link set eth0 up
-	finish 15
 	sleep 2
 	expect_code 4
 	expect_err "node 1 ($far) was lost: "
