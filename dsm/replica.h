@@ -41,7 +41,7 @@
 #define REPLICAS_MAX     1024u             /* a node has at once, its own and others' */
 #define REPLICAS_WAITING 1024u             /* messages that may wait for a release */
 #define REPLICA_ROOTS    16u               /* CR3 values that are remembered */
-#define REPLICA_LOOK_NS  (100 * NS_PER_MS) /* a write is found within, also if nothing is sent */
+#define REPLICA_LOOK_NS  (100 * NS_PER_MS) /* a write is found within this and half of it, also if nothing is sent */
 #define REPLICA_MIN_SEQ  16u               /* a page that has changed hands as often may be a table that goes round */
 
 enum replica_state {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -20,7 +21,8 @@
 
 #define CHECK_EVERY_NS NS_PER_SEC
 #define POLL_MAX_NS    (200 * NS_PER_US) /* without --poll-us; a thread that a host of today wakes is late by a tenth of that */
-#define LOOKS          16u               /* of which one is at everything there is */
+#define TICK_MAX_NS    (250 * NS_PER_MS)
+#define LOOKS          16u /* of which one is at everything there is */
 
 /* ---- events in ---- */
 
@@ -232,10 +234,18 @@ static bool look(struct shard *shard, uint64_t now)
 	return true;
 }
 
+/* An eventfd or a timerfd that says nothing any more. */
+static void drain(int fd)
+{
+	uint64_t count;
+	ssize_t n = read(fd, &count, sizeof(count));
+	(void)n; /* nothing to take is fine */
+}
+
 static void *shard_main(void *arg)
 {
 	struct shard *shard = arg;
-	struct epoll_event ev[4];
+	struct epoll_event ev[5];
 	char name[16];
 	bool stop = false;
 
@@ -246,26 +256,25 @@ static void *shard_main(void *arg)
 		shard_flush(shard);
 		uint64_t now = clock_ns();
 		bool polls = polling_goes_on(&shard->polling, now);
-		uint64_t sleep_ns = polls ? 0 : 250 * NS_PER_MS;
+		uint64_t sleep_ns = polls ? 0 : UINT64_MAX; /* to the next tick */
 
 		if (polls && look(shard, now))
 			continue;
 		if (!polls)
 			polling_sleeps(&shard->polling, now);
 		sleep_ns = MIN(sleep_ns, shard->evict.sleep_ns);
-		sleep_ns = MIN(sleep_ns, shard->dsm->config.tick_ns / 4);
-		if (replica_any(&shard->replicas))
-			sleep_ns = MIN(sleep_ns, REPLICA_LOOK_NS);
 		if (due)
 			sleep_ns = MIN(sleep_ns, due > now ? due - now : 0);
-		struct timespec ts = {.tv_nsec = (long)sleep_ns};
-		int n = epoll_pwait2(shard->epoll_fd, ev, ARRAY_SIZE(ev), &ts, NULL);
+		struct timespec ts = {.tv_nsec = (long)MIN(sleep_ns, TICK_MAX_NS)};
+		int n = epoll_pwait2(shard->epoll_fd, ev, ARRAY_SIZE(ev), sleep_ns < shard->tick_fd_ns ? &ts : NULL, NULL);
 
 		uint64_t woke = clock_ns();
 		bool faults = false, messages = false;
 
 		for (int i = 0; i < n; i++) {
 			stop |= ev[i].data.fd == shard->stop_fd;
+			if (ev[i].data.fd == shard->tick_fd)
+				drain(shard->tick_fd);
 			faults |= ev[i].data.fd == view_fd(shard->dsm->view, shard->index);
 			messages |= ev[i].data.fd == net_fd(shard->lane);
 			if (ev[i].data.fd == shard->replicas.wake_fd && !shard->failed) {
@@ -304,6 +313,21 @@ static int watch(struct shard *shard, int fd)
 	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 
 	return epoll_ctl(shard->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+/* What is looked at now and then needs no time limit of each sleep: a timer that is set and cancelled twice in every fault. */
+static int make_tick(struct shard *shard)
+{
+	uint64_t ns = MIN(shard->dsm->config.tick_ns / 4, REPLICA_LOOK_NS / 2);
+
+	shard->tick_fd_ns = MIN(MAX(ns, NS_PER_MS), TICK_MAX_NS);
+	struct itimerspec every = {.it_interval = {.tv_nsec = (long)shard->tick_fd_ns},
+				   .it_value = {.tv_nsec = (long)shard->tick_fd_ns}};
+
+	shard->tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (shard->tick_fd < 0 || timerfd_settime(shard->tick_fd, 0, &every, NULL))
+		return -errno;
+	return watch(shard, shard->tick_fd);
 }
 
 /* Blocks go round the shards, so each has the same part of the room, and as many home pages as it has blocks of the home. */
@@ -357,6 +381,8 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	if (!rc)
 		rc = watch(shard, shard->stop_fd);
 	if (!rc)
+		rc = make_tick(shard);
+	if (!rc)
 		rc = watch(shard, shard->replicas.wake_fd);
 	shard->stats.metadata_bytes = SHARD_PENDING * sizeof(*shard->pending) + SHARD_BUSY * sizeof(*shard->busy) +
 				      DAMPING_PAGES * sizeof(struct damping_page) +
@@ -384,14 +410,13 @@ void shard_destroy(struct shard *shard)
 		close(shard->epoll_fd);
 	if (shard->stop_fd > 0)
 		close(shard->stop_fd);
+	if (shard->tick_fd > 0)
+		close(shard->tick_fd);
 }
 
 int shard_start(struct shard *shard)
 {
-	uint64_t drop;
-	ssize_t n = read(shard->stop_fd, &drop, sizeof(drop));
-	(void)n; /* nothing to drop the first time */
-
+	drain(shard->stop_fd); /* of the last time */
 	int rc = -pthread_create(&shard->thread, NULL, shard_main, shard);
 	if (rc)
 		log_error("cannot start the thread of shard %u: %s", shard->index, strerror(-rc));

@@ -90,6 +90,8 @@ struct shard {
 	bool failed; /* told the machine; serves no more */
 	int epoll_fd;
 	int stop_fd; /* eventfd: leave */
+	int tick_fd; /* timerfd, every tick_fd_ns: look at what has no descriptor */
+	uint64_t tick_fd_ns;
 	uint64_t next_check_ns;
 	struct polling polling;
 
