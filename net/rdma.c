@@ -142,23 +142,27 @@ static int take_frame(struct rdma_lane *l, struct rdma_peer *p, uint32_t buffer,
 	return handled;
 }
 
-/* The same of a frame that lies behind a payload: into the receive buffer that it took, as its sender could still change it. */
+/* The same of a frame that lies behind a payload, or is brief: into the receive buffer that it took, as its sender could still
+ * change it. */
 static int take_frame_of_slot(struct rdma_lane *l, struct rdma_peer *p, uint32_t buffer, const struct ibv_wc *wc)
 {
-	uint32_t slot, len;
-	int rc = wc->wc_flags & IBV_WC_WITH_IMM
-			 ? rdma_imm_parse(be32toh(wc->imm_data), wc->byte_len, &p->flow, l->lane.lane, &slot, &len)
-			 : -EBADMSG;
+	uint8_t *bytes = p->conn.receives + (size_t)buffer * RDMA_FRAME_BYTES;
+	uint32_t imm = be32toh(wc->imm_data), slot, len = RDMA_BRIEF_BYTES;
+	int rc = -EBADMSG;
 
-	if (rc) {
-		rdma_lock(l);
+	rdma_lock(l);
+	if (wc->wc_flags & IBV_WC_WITH_IMM && rdma_imm_is_brief(imm)) {
+		rc = rdma_brief_make(imm, wc->byte_len, &p->flow, bytes);
+	} else if (wc->wc_flags & IBV_WC_WITH_IMM) {
+		rc = rdma_imm_parse(imm, wc->byte_len, &p->flow, l->lane.lane, &slot, &len);
+		if (!rc)
+			memcpy(bytes, p->conn.slots_in + rdma_slot_at(l->lane.lane, slot, 0), len);
+	}
+	if (rc)
 		rdma_break_locked(l, p, -EPROTO, "node %u sent %s (written over RDMA, lane %u)", p->node, wire_error(rc),
 				  l->lane.lane);
-		rdma_unlock(l);
-		return 0;
-	}
-	memcpy(p->conn.receives + (size_t)buffer * RDMA_FRAME_BYTES, p->conn.slots_in + rdma_slot_at(l->lane.lane, slot, 0), len);
-	return take_frame(l, p, buffer, len);
+	rdma_unlock(l);
+	return rc ? 0 : take_frame(l, p, buffer, len);
 }
 
 static int take_completion(struct rdma_lane *l, const struct ibv_wc *wc)

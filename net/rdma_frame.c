@@ -124,6 +124,95 @@ void rdma_flow_done(struct rdma_flow *flow, uint32_t frames, uint32_t slots)
 	flow->slots_done = slots;
 }
 
+/* ---- brief frames ---- */
+
+/*
+ * Bit:  31   30..25            24..18                     17..14   13..0
+ *       1    which request     acknowledgements to await  flags    sequence number, from that of the request on
+ */
+#define BRIEF            (UINT32_C(1) << 31) /* no slot has that bit */
+#define BRIEF_ASK_SHIFT  25
+#define BRIEF_ACKS_SHIFT 18
+#define BRIEF_FLAG_SHIFT 14
+#define BRIEF_FLAGS      16u
+#define BRIEF_SEQS       (UINT32_C(1) << BRIEF_FLAG_SHIFT)
+static_assert((RDMA_DEPTH_MAX << 16 & BRIEF) == 0 && RDMA_ASKED == 1 << (31 - BRIEF_ASK_SHIFT) &&
+		      NODES_MAX < 1 << (BRIEF_ASK_SHIFT - BRIEF_ACKS_SHIFT) &&
+		      BRIEF_FLAGS == 1 << (BRIEF_ACKS_SHIFT - BRIEF_FLAG_SHIFT),
+	      "brief");
+
+static void note(struct rdma_asked *asked, const struct wire_hdr *hdr)
+{
+	if (hdr->type == WIRE_REQ_READ || hdr->type == WIRE_REQ_WRITE)
+		asked->hdr[asked->n++ % RDMA_ASKED] = *hdr;
+}
+
+/* The answer to a request, if it is a page. */
+static struct wire_hdr answer_to(const struct wire_hdr *request, uint8_t flags, uint16_t acks, uint32_t later)
+{
+	return (struct wire_hdr){.type = WIRE_DATA,
+				 .flags = flags,
+				 .epoch = request->epoch,
+				 .len = PAGE_BYTES,
+				 .arg = request->arg,
+				 .seq = request->seq + later,
+				 .acks = acks,
+				 .node = request->node};
+}
+
+bool rdma_writer_is_brief(const struct rdma_writer *w, const struct rdma_flow *flow, uint32_t *imm)
+{
+	struct wire_hdr hdr, want;
+
+	if (w->records != 1 || w->slots != 1 || flow->got - flow->got_told >= flow->depth / 4 ||
+	    flow->slots_got - flow->slots_told >= MAX(flow->slots / 4, 1))
+		return false;
+	memcpy(&hdr, w->bytes + RDMA_FRAME_HEAD_BYTES + RDMA_RECORD_BYTES, sizeof(hdr)); /* ours: wire_hdr_encode wrote it */
+	for (uint32_t back = 1; back <= MIN(flow->asked_us.n, RDMA_ASKED) && hdr.flags < BRIEF_FLAGS; back++) {
+		uint32_t at = (flow->asked_us.n - back) % RDMA_ASKED;
+		uint32_t later = hdr.seq - flow->asked_us.hdr[at].seq;
+
+		want = answer_to(&flow->asked_us.hdr[at], hdr.flags, hdr.acks, later);
+		if (later >= BRIEF_SEQS || memcmp(&hdr, &want, sizeof(hdr)) != 0)
+			continue;
+		*imm = BRIEF | at << BRIEF_ASK_SHIFT | (uint32_t)hdr.acks << BRIEF_ACKS_SHIFT |
+		       (uint32_t)hdr.flags << BRIEF_FLAG_SHIFT | later;
+		return true;
+	}
+	return false;
+}
+
+void rdma_writer_end_brief(struct rdma_flow *flow)
+{
+	assert(rdma_flow_may_send(flow, true)); /* F1 */
+	flow->sent++;
+}
+
+bool rdma_imm_is_brief(uint32_t imm)
+{
+	return imm & BRIEF;
+}
+
+int rdma_brief_make(uint32_t imm, uint32_t written, const struct rdma_flow *flow, uint8_t bytes[RDMA_BRIEF_BYTES])
+{
+	struct head head = {
+		.frames_ack = flow->sent_acked, .slots_ack = flow->slots_acked, .records = 1, .bytes = RDMA_BRIEF_BYTES};
+	struct record_head record = {.slot = (uint16_t)(flow->slots_got % flow->slots)};
+	uint32_t at = (imm & ~BRIEF) >> BRIEF_ASK_SHIFT;
+	struct wire_hdr hdr;
+
+	if (written != PAGE_BYTES)
+		return -EMSGSIZE;
+	if (at >= MIN(flow->asked.n, RDMA_ASKED))
+		return -EBADMSG;
+	hdr = answer_to(&flow->asked.hdr[at], imm >> BRIEF_FLAG_SHIFT & (BRIEF_FLAGS - 1), imm >> BRIEF_ACKS_SHIFT & 0x7f,
+			imm & (BRIEF_SEQS - 1));
+	memcpy(bytes, &head, sizeof(head));
+	memcpy(bytes + sizeof(head), &record, sizeof(record));
+	wire_hdr_encode(&hdr, bytes + sizeof(head) + sizeof(record));
+	return 0;
+}
+
 /* ---- frames out ---- */
 
 void rdma_writer_begin(struct rdma_writer *w, uint8_t *bytes)
@@ -155,6 +244,7 @@ bool rdma_writer_add(struct rdma_writer *w, struct rdma_flow *flow, const struct
 		memcpy(w->bytes + w->used + RDMA_RECORD_BYTES + WIRE_HDR_BYTES, payload, hdr->len);
 	w->used += need;
 	w->records++;
+	note(&flow->asked, hdr);
 	return true;
 }
 
@@ -225,6 +315,7 @@ int rdma_reader_next(struct rdma_reader *r, struct rdma_flow *flow, enum wire_la
 		r->at += record->hdr.len;
 	}
 	r->left--;
+	note(&flow->asked_us, &record->hdr);
 	return 1;
 }
 

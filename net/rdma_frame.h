@@ -17,6 +17,12 @@
  * So a page with all that belongs to it is one work request, one completion and one acknowledgement of the device. A slot is
  * the peer's to write at any time: a frame is copied out of it before it is read.
  *
+ * A page is a packet of the largest size that RDMA has, and any frame behind it another packet. Most pages answer a request that
+ * came over the same connection, whose header tells all of theirs but the flags, the number of acknowledgements and how much later
+ * the sequence number is: both ends remember the last RDMA_ASKED requests, and the immediate data of such an answer name one of
+ * them and these three instead of a frame (a brief frame). The receiver makes the frame from that, which is then read like any
+ * other. It acknowledges nothing, so not all are brief.
+ *
  * F1 A frame is sent only when the other end has a receive for it: at most `depth` are unacknowledged, and the last one is kept for
  * a frame without records (so acknowledgements cannot wait for each other). A receiver is never not ready. F2 Slots are used in
  * turn: the n-th payload is in slot n % slots, and a record that names another is refused. F3 A buffer of ours is written again
@@ -37,6 +43,8 @@
 #define RDMA_DEPTH_MIN        4u
 #define RDMA_DEPTH_MAX        1024u
 #define RDMA_SLOT_NONE        0xffffu
+#define RDMA_ASKED            64u
+#define RDMA_BRIEF_BYTES      (RDMA_FRAME_HEAD_BYTES + RDMA_RECORD_BYTES + WIRE_HDR_BYTES) /* what a brief frame becomes */
 
 /* The private data of a request and of its acceptance. The layout is the wire's: little-endian. */
 struct rdma_hello {
@@ -71,8 +79,15 @@ CHECKED int rdma_hello_parse(const uint8_t *bytes, size_t len, unsigned lanes, s
 /* In constant time. */
 bool rdma_token_equal(const uint8_t *a, const uint8_t *b);
 
+/* Requests for pages that went one way, counted in the order of the messages, which both ends see alike. */
+struct rdma_asked {
+	struct wire_hdr hdr[RDMA_ASKED]; /* the n-th is at n % RDMA_ASKED */
+	uint32_t n;
+};
+
 /* The bookkeeping of one end. */
 struct rdma_flow {
+	struct rdma_asked asked, asked_us;             /* by this end, by the peer */
 	uint32_t depth, slots;                         /* the smaller of both ends' */
 	uint32_t sent, sent_acked, sent_done;          /* frames of ours: sent, consumed by the peer, completed by the device */
 	uint32_t slots_sent, slots_acked, slots_done;  /* slots of the peer that we wrote, likewise */
@@ -110,6 +125,16 @@ void rdma_writer_begin(struct rdma_writer *w, uint8_t *bytes);
 CHECKED bool rdma_writer_add(struct rdma_writer *w, struct rdma_flow *flow, const struct wire_hdr *hdr, const void *payload);
 /* Completes the frame and counts it as sent; returns its length. */
 uint32_t rdma_writer_end(struct rdma_writer *w, struct rdma_flow *flow);
+
+/* If all of the frame follows from a request of the peer, and no acknowledgement is due: its immediate data, and the frame is not
+ * to be ended but by rdma_writer_end_brief, and not to be sent. */
+bool rdma_writer_is_brief(const struct rdma_writer *w, const struct rdma_flow *flow, uint32_t *imm);
+void rdma_writer_end_brief(struct rdma_flow *flow);
+
+/* Whether the immediate data are of a brief frame; else rdma_imm_parse. */
+bool rdma_imm_is_brief(uint32_t imm);
+/* Makes the frame, of RDMA_BRIEF_BYTES. -EMSGSIZE: not a page was written; -EBADMSG: no such request of ours. */
+CHECKED int rdma_brief_make(uint32_t imm, uint32_t written, const struct rdma_flow *flow, uint8_t bytes[RDMA_BRIEF_BYTES]);
 
 /* A frame being read. */
 struct rdma_reader {

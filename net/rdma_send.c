@@ -58,8 +58,13 @@ static int post_open(struct rdma_lane *l, struct rdma_peer *p)
 	struct ibv_sge sge[RDMA_FRAME_SLOTS_MAX + 1];
 	struct rdma_conn *conn = &p->conn;
 	unsigned lane = l->lane.lane;
-	uint32_t buffer = p->flow.sent % p->flow.depth, i;
-	uint32_t len = rdma_writer_end(&p->open, &p->flow);
+	uint32_t buffer = p->flow.sent % p->flow.depth, i, imm, len = 0;
+	bool brief = rdma_writer_is_brief(&p->open, &p->flow, &imm);
+
+	if (brief)
+		rdma_writer_end_brief(&p->flow);
+	else
+		len = rdma_writer_end(&p->open, &p->flow);
 	bool tell = tells(p);
 
 	p->has_open = false;
@@ -84,8 +89,8 @@ static int post_open(struct rdma_lane *l, struct rdma_peer *p)
 	if (i) {
 		last = &wr[i - 1];
 		last->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
-		last->imm_data = htobe32(rdma_imm_make(p->open.write[i - 1].slot, len));
-		last->num_sge = 2; /* and sge[i] */
+		last->imm_data = htobe32(brief ? imm : rdma_imm_make(p->open.write[i - 1].slot, len));
+		last->num_sge = brief ? 1 : 2; /* and sge[i] */
 	} else {
 		last = &wr[0];
 		*last = (struct ibv_send_wr){

@@ -4,200 +4,7 @@
  * runs one test and exits 0, or 1 with what is wrong; without arguments it prints the names. tests/cluster/suite-rdma.sh runs them.
  * `rdmalane latency` prints what a request for a page and its answer take, in ns.
  */
-#include <endian.h>
-#include <errno.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "base/clock.h"
-#include "net/rdma_priv.h"
-#include "net/tcp.h"
-
-#define LANES   2u
-#define WAIT_NS (20 * NS_PER_SEC)
-
-#define REQUIRE(x)                                                                          \
-	do {                                                                                \
-		if (!(x)) {                                                                 \
-			fprintf(stderr, "rdmalane: line %d: not true: %s\n", __LINE__, #x); \
-			exit(1);                                                            \
-		}                                                                           \
-	} while (0)
-
-struct inbox {
-	struct net_sink sink;
-	uint32_t due;
-	unsigned lost;
-	int err;
-	char why[200];
-};
-
-struct world {
-	struct rdma_links *links[2];
-	struct wire_rdma offer; /* node 1's */
-	int socket[LANES][2];
-	struct net_lane *lane[LANES][2];
-	struct inbox in[LANES][2];
-};
-
-/* ---- what every test needs ---- */
-
-static uint8_t byte_of(uint32_t seq, uint32_t i)
-{
-	return (uint8_t)(seq * 7 + i);
-}
-
-static void take(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
-{
-	struct inbox *in = container_of(sink, struct inbox, sink);
-
-	(void)from;
-	REQUIRE(hdr->seq == in->due);
-	in->due++;
-	for (uint32_t i = 0; i < hdr->len; i++)
-		REQUIRE(payload[i] == byte_of(hdr->seq, i));
-}
-
-static void take_loss(struct net_sink *sink, node_t peer, int err, const char *why)
-{
-	struct inbox *in = container_of(sink, struct inbox, sink);
-
-	(void)peer;
-	in->lost++;
-	in->err = err;
-	snprintf(in->why, sizeof(in->why), "%s", why);
-}
-
-/* Two ends of a TCP connection. */
-static void make_sockets(int fd[2])
-{
-	char peer[TCP_ADDR_BYTES];
-	struct net_why why;
-	uint16_t port;
-	int listener;
-
-	REQUIRE(tcp_listen("127.0.0.1:0", &listener, &port, &why) == 0);
-	REQUIRE(tcp_connect("127.0.0.1", port, 5000, &fd[0], &why) == 0);
-	REQUIRE(tcp_accept(listener, 5000, &fd[1], peer, &why) == 0);
-	close(listener);
-}
-
-static void open_links(struct world *w)
-{
-	struct rdma_here here;
-	struct net_why why;
-
-	memset(w, 0, sizeof(*w));
-	if (rdma_probe(&here, &why)) {
-		fprintf(stderr, "rdmalane: %s\n", why.text);
-		exit(1);
-	}
-	for (node_t n = 0; n < 2; n++)
-		REQUIRE(rdma_links_new(n, 2, LANES, &here, &w->links[n], &why) == 0);
-	REQUIRE(rdma_links_offer(w->links[1], &w->offer, &why) == 0);
-	for (unsigned l = 0; l < LANES; l++)
-		make_sockets(w->socket[l]);
-}
-
-struct answer {
-	struct world *w;
-	int rc;
-	struct net_why why;
-};
-
-static void *answer(void *arg)
-{
-	struct answer *a = arg;
-
-	a->rc = rdma_links_answer(a->w->links[1], 0, &a->w->offer, -1, clock_ns() + WAIT_NS, &a->why);
-	return NULL;
-}
-
-static void connect_links(struct world *w)
-{
-	struct answer a = {.w = w};
-	struct net_why why;
-	pthread_t thread;
-
-	REQUIRE(pthread_create(&thread, NULL, answer, &a) == 0);
-	int rc = rdma_links_dial(w->links[0], 1, &w->offer, clock_ns() + WAIT_NS, &why);
-	if (rc)
-		fprintf(stderr, "rdmalane: %s\n", why.text);
-	REQUIRE(rc == 0);
-	pthread_join(thread, NULL);
-	REQUIRE(a.rc == 0);
-}
-
-static void make_lanes(struct world *w)
-{
-	for (unsigned l = 0; l < LANES; l++)
-		for (node_t n = 0; n < 2; n++) {
-			int fds[2] = {-1, -1};
-
-			fds[!n] = w->socket[l][n];
-			REQUIRE(rdma_lane_new(w->links[n], l, fds, &w->lane[l][n]) == 0);
-			w->in[l][n].sink = (struct net_sink){take, take_loss};
-		}
-	rdma_links_free(w->links[0]);
-	rdma_links_free(w->links[1]);
-}
-
-static void set_up(struct world *w)
-{
-	open_links(w);
-	connect_links(w);
-	make_lanes(w);
-}
-
-static void tear_down(struct world *w)
-{
-	for (unsigned l = 0; l < LANES; l++)
-		for (node_t n = 0; n < 2; n++)
-			net_free(w->lane[l][n]);
-}
-
-static void poll_end(struct world *w, unsigned l, node_t n)
-{
-	REQUIRE(net_poll(w->lane[l][n], &w->in[l][n].sink) >= 0);
-}
-
-/* Polls one end as an owner does, asleep on its descriptor, until it has lost its peer. */
-static void await_loss(struct world *w, unsigned l, node_t n)
-{
-	uint64_t deadline = clock_ns() + WAIT_NS;
-
-	while (!w->in[l][n].lost) {
-		struct pollfd p = {.fd = net_fd(w->lane[l][n]), .events = POLLIN};
-
-		REQUIRE(clock_ns() < deadline);
-		REQUIRE(poll(&p, 1, 1000) >= 0);
-		poll_end(w, l, n);
-	}
-}
-
-/* Any length that the lane has: mostly pages and short ones, on lane 0 also payloads longer than a page. */
-static struct wire_hdr message(unsigned lane, uint32_t seq)
-{
-	if (lane)
-		return seq % 3 ? (struct wire_hdr){.type = WIRE_REQ_READ, .seq = seq}
-			       : (struct wire_hdr){.type = WIRE_LEND, .len = PAGE_BYTES, .seq = seq};
-	uint32_t len = seq % 5 == 0 ? seq * 8 % (WIRE_PAYLOAD_MAX + 8) : seq * 8 % 512;
-	return (struct wire_hdr){.type = WIRE_STATS, .len = len & ~7u, .seq = seq};
-}
-
-static int send_one(struct world *w, unsigned l, node_t from, uint32_t seq)
-{
-	static uint8_t payload[WIRE_PAYLOAD_MAX];
-	struct wire_hdr hdr = message(l, seq);
-
-	for (uint32_t i = 0; i < hdr.len; i++)
-		payload[i] = byte_of(seq, i);
-	return net_send(w->lane[l][from], !from, &hdr, payload);
-}
+#include "tests/cluster/rdma_world.h"
 
 /* ---- tests ---- */
 
@@ -275,6 +82,61 @@ static void test_who_looks_is_woken_all_the_same(void)
 	}
 	REQUIRE(looked > 50 && looked < 550);
 	REQUIRE(net_can_look(w.lane[1][0]));
+	tear_down(&w);
+}
+
+static struct wire_hdr answer_to(const struct wire_hdr *req)
+{
+	return (struct wire_hdr){.type = WIRE_DATA,
+				 .epoch = req->epoch,
+				 .len = PAGE_BYTES,
+				 .arg = req->arg,
+				 .seq = (uint32_t)req->arg,
+				 .node = req->node};
+}
+
+/* Answers each request with a page: node 1's. */
+struct server {
+	struct inbox in;
+	struct net_lane *lane;
+};
+
+static void serve_page(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	struct server *s = container_of(container_of(sink, struct inbox, sink), struct server, in);
+	struct wire_hdr hdr_out = answer_to(hdr);
+	uint8_t page[PAGE_BYTES];
+
+	(void)payload;
+	s->in.due++;
+	for (uint32_t i = 0; i < sizeof(page); i++)
+		page[i] = byte_of(hdr_out.seq, i);
+	REQUIRE(net_send(s->lane, from, &hdr_out, page) == 0);
+}
+
+/* Requests and the pages that answer them, which go without a frame of their own: many times round all rings. */
+static void test_pages_that_answer_requests(void)
+{
+	struct server server = {.in.sink = {serve_page, take_loss}};
+	uint32_t asked = 0, n = 3000;
+	struct world w;
+
+	set_up(&w);
+	server.lane = w.lane[1][1];
+	uint64_t deadline = clock_ns() + 60 * NS_PER_SEC;
+	while (w.in[1][0].due < n) {
+		REQUIRE(clock_ns() < deadline);
+		for (int burst = rand() % 100; burst > 0 && asked < n && asked - w.in[1][0].due < 150; burst--) {
+			struct wire_hdr req = {.type = WIRE_REQ_WRITE, .arg = asked, .seq = asked / 2, .epoch = 1};
+
+			REQUIRE(net_send(w.lane[1][0], 1, &req, NULL) == 0);
+			asked++;
+		}
+		REQUIRE(net_poll(w.lane[1][1], &server.in.sink) >= 0);
+		poll_end(&w, 1, 0);
+	}
+	REQUIRE(server.in.due == n && !server.in.lost && !w.in[1][0].lost);
+	REQUIRE(peer_of(&w, 1)->flow.asked_us.n == n);
 	tear_down(&w);
 }
 
@@ -377,11 +239,6 @@ struct misdeed {
 	uint32_t slot, key_off, imm;
 };
 
-static struct rdma_peer *peer_of(struct world *w, node_t self)
-{
-	return &container_of(w->lane[1][self], struct rdma_lane, lane)->peer[!self];
-}
-
 static void misbehave(struct world *w, const struct misdeed *m, const void *bytes, uint32_t len)
 {
 	struct rdma_conn *conn = &peer_of(w, 0)->conn;
@@ -454,14 +311,14 @@ static void test_a_write_with_a_wrong_key_is_refused_by_the_device(void)
 }
 
 /* A frame in a slot: node 1 must not believe the immediate data, nor what they lead to. */
-static void written(uint32_t imm, uint8_t fill, const char *why)
+static void written(uint32_t imm, uint32_t len, uint8_t fill, const char *why)
 {
-	uint8_t bytes[RDMA_FRAME_BYTES];
+	uint8_t bytes[PAGE_BYTES];
 	struct world w;
 
 	set_up(&w);
 	memset(bytes, fill, sizeof(bytes));
-	misbehave(&w, &(struct misdeed){.opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .imm = imm}, bytes, sizeof(bytes));
+	misbehave(&w, &(struct misdeed){.opcode = IBV_WR_RDMA_WRITE_WITH_IMM, .imm = imm}, bytes, len);
 	await_loss(&w, 1, 1);
 	REQUIRE(w.in[1][1].lost == 1 && w.in[1][1].err == -EPROTO && w.in[1][1].due == 0);
 	REQUIRE(strstr(w.in[1][1].why, why));
@@ -471,16 +328,20 @@ static void written(uint32_t imm, uint8_t fill, const char *why)
 
 static void test_immediate_data_that_lie_lose_the_peer(void)
 {
-	written(rdma_imm_make(0xffff, 64), 0, "node 0 sent a message with a field"); /* no such slot */
-	written(rdma_imm_make(0, 0xffff), 0, "node 0 sent a message with a length");
-	written(rdma_imm_make(0, 0), 0, "node 0 sent a message with a length");
-	written(rdma_imm_make(0, RDMA_FRAME_BYTES), 0, "node 0 sent a message with a length"); /* all was frame, none payload */
+	written(rdma_imm_make(0xffff, 64), RDMA_FRAME_BYTES, 0, "node 0 sent a message with a field"); /* no such slot */
+	written(rdma_imm_make(0, 0xffff), RDMA_FRAME_BYTES, 0, "node 0 sent a message with a length");
+	written(rdma_imm_make(0, 0), RDMA_FRAME_BYTES, 0, "node 0 sent a message with a length");
+	written(rdma_imm_make(0, RDMA_FRAME_BYTES), RDMA_FRAME_BYTES, 0,
+		"node 0 sent a message with a length");                                /* all was frame, none payload */
+	written(1u << 31, RDMA_FRAME_BYTES, 0, "node 0 sent a message with a length"); /* a brief one is of a page, */
+	written(1u << 31, PAGE_BYTES, 0, "node 0 sent a message with a field");        /* and answers what was asked for */
 }
 
 static void test_a_written_frame_of_garbage_loses_the_peer(void)
 {
-	written(rdma_imm_make(0, 64), 0xa5, "node 0 sent a message with a length");
-	written(rdma_imm_make(1, 64), 0, "node 0 sent a message with a length"); /* and one that was not written at all */
+	written(rdma_imm_make(0, 64), RDMA_FRAME_BYTES, 0xa5, "node 0 sent a message with a length");
+	written(rdma_imm_make(1, 64), RDMA_FRAME_BYTES, 0,
+		"node 0 sent a message with a length"); /* and one that was not written at all */
 }
 
 /* More frames than node 1 has receives: node 0's device is told so, and node 1 keeps what it took. */
@@ -567,7 +428,7 @@ static void reply(struct net_sink *sink, node_t from, const struct wire_hdr *hdr
 {
 	static const uint8_t page[PAGE_BYTES];
 	struct pinger *p = container_of(container_of(sink, struct inbox, sink), struct pinger, in);
-	struct wire_hdr answer = {.type = WIRE_LEND, .len = PAGE_BYTES, .seq = hdr->seq};
+	struct wire_hdr answer = answer_to(hdr);
 
 	(void)payload;
 	p->in.due++;
@@ -610,7 +471,7 @@ static void latency(void)
 		p[n] = (struct pinger){.in.sink = {reply, take_loss}, .lane = w.lane[1][n], .self = n};
 	REQUIRE(pthread_create(&thread, NULL, serve_all, &p[1]) == 0);
 	for (uint32_t i = 0; i < ROUNDS; i++) {
-		struct wire_hdr hdr = {.type = WIRE_REQ_READ, .seq = i};
+		struct wire_hdr hdr = {.type = WIRE_REQ_READ, .arg = i, .seq = i};
 		uint64_t start = clock_ns();
 
 		REQUIRE(net_send(w.lane[1][0], 1, &hdr, NULL) == 0);
@@ -636,6 +497,7 @@ static const struct {
 	TEST(messages_of_the_control_lane),
 	TEST(descriptors_wake_their_owners),
 	TEST(who_looks_is_woken_all_the_same),
+	TEST(pages_that_answer_requests),
 	TEST(any_thread_may_send_on_the_control_lane),
 	TEST(a_peer_that_does_not_read_is_lost),
 	TEST(what_was_sent_before_the_end_is_delivered),

@@ -110,6 +110,9 @@ case_descriptors_wake_their_owners() {
 case_who_looks_is_woken_all_the_same() {
 	lane who_looks_is_woken_all_the_same
 }
+case_pages_that_answer_requests() {
+	lane pages_that_answer_requests
+}
 case_any_thread_may_send_on_the_control_lane() {
 	lane any_thread_may_send_on_the_control_lane
 }

@@ -26,7 +26,7 @@ static void check(const struct rdma_flow *f)
 static void send_frame(struct rdma_flow *f, bool slot)
 {
 	static const uint8_t page[PAGE_BYTES];
-	struct wire_hdr hdr = {.type = slot ? WIRE_LEND : WIRE_INV, .len = slot ? PAGE_BYTES : 0};
+	struct wire_hdr hdr = {.type = slot ? WIRE_LEND : f->sent % 2 ? WIRE_REQ_READ : WIRE_INV, .len = slot ? PAGE_BYTES : 0};
 	uint8_t bytes[RDMA_FRAME_BYTES];
 	struct rdma_writer w;
 
@@ -90,6 +90,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		if (what & 1) {
 			send_frame(&flow, what & 2);
+			check(&flow);
+			continue;
+		}
+		if (what & 16) { /* a brief frame, for its own sake and for what reads it */
+			uint32_t imm = 1u << 31, written = what & 32 ? fuzz_u8(&in) * 64u : PAGE_BYTES;
+
+			fuzz_take(&in, &imm, 3);
+			if (!rdma_imm_is_brief(imm) || rdma_brief_make(imm, written, &flow, bytes) ||
+			    !receive(&flow, bytes, RDMA_BRIEF_BYTES, WIRE_LANE_DSM))
+				break;
 			check(&flow);
 			continue;
 		}
