@@ -141,10 +141,13 @@ static_assert((RDMA_DEPTH_MAX << 16 & BRIEF) == 0 && RDMA_ASKED == 1 << (31 - BR
 		      BRIEF_FLAGS == 1 << (BRIEF_ACKS_SHIFT - BRIEF_FLAG_SHIFT),
 	      "brief");
 
-static void note(struct rdma_asked *asked, const struct wire_hdr *hdr)
+/* Of a frame that had a request before or not. */
+static void note(struct rdma_asked *asked, const struct wire_hdr *hdr, bool *asks)
 {
-	if (hdr->type == WIRE_REQ_READ || hdr->type == WIRE_REQ_WRITE)
-		asked->hdr[asked->n++ % RDMA_ASKED] = *hdr;
+	if (*asks || (hdr->type != WIRE_REQ_READ && hdr->type != WIRE_REQ_WRITE))
+		return;
+	asked->hdr[asked->n++ % RDMA_ASKED] = *hdr;
+	*asks = true;
 }
 
 /* The answer to a request, if it is a page. */
@@ -162,13 +165,15 @@ static struct wire_hdr answer_to(const struct wire_hdr *request, uint8_t flags, 
 
 bool rdma_writer_is_brief(const struct rdma_writer *w, const struct rdma_flow *flow, uint32_t *imm)
 {
+	uint32_t known = MIN(flow->asked_us.n, RDMA_ASKED - MIN(flow->depth, RDMA_ASKED)); /* F5 */
 	struct wire_hdr hdr, want;
 
 	if (w->records != 1 || w->slots != 1 || flow->got - flow->got_told >= flow->depth / 4 ||
 	    flow->slots_got - flow->slots_told >= MAX(flow->slots / 4, 1))
 		return false;
 	memcpy(&hdr, w->bytes + RDMA_FRAME_HEAD_BYTES + RDMA_RECORD_BYTES, sizeof(hdr)); /* ours: wire_hdr_encode wrote it */
-	for (uint32_t back = 1; back <= MIN(flow->asked_us.n, RDMA_ASKED) && hdr.flags < BRIEF_FLAGS; back++) {
+	uint8_t flags = hdr.flags & ~WIRE_F_AHEAD & 0xff; /* which is for who sends */
+	for (uint32_t back = 1; back <= known && flags < BRIEF_FLAGS; back++) {
 		uint32_t at = (flow->asked_us.n - back) % RDMA_ASKED;
 		uint32_t later = hdr.seq - flow->asked_us.hdr[at].seq;
 
@@ -176,7 +181,7 @@ bool rdma_writer_is_brief(const struct rdma_writer *w, const struct rdma_flow *f
 		if (later >= BRIEF_SEQS || memcmp(&hdr, &want, sizeof(hdr)) != 0)
 			continue;
 		*imm = BRIEF | at << BRIEF_ASK_SHIFT | (uint32_t)hdr.acks << BRIEF_ACKS_SHIFT |
-		       (uint32_t)hdr.flags << BRIEF_FLAG_SHIFT | later;
+		       (uint32_t)flags << BRIEF_FLAG_SHIFT | later;
 		return true;
 	}
 	return false;
@@ -221,6 +226,7 @@ void rdma_writer_begin(struct rdma_writer *w, uint8_t *bytes)
 	w->used = RDMA_FRAME_HEAD_BYTES;
 	w->records = 0;
 	w->slots = 0;
+	w->asks = false;
 }
 
 bool rdma_writer_add(struct rdma_writer *w, struct rdma_flow *flow, const struct wire_hdr *hdr, const void *payload)
@@ -244,7 +250,7 @@ bool rdma_writer_add(struct rdma_writer *w, struct rdma_flow *flow, const struct
 		memcpy(w->bytes + w->used + RDMA_RECORD_BYTES + WIRE_HDR_BYTES, payload, hdr->len);
 	w->used += need;
 	w->records++;
-	note(&flow->asked, hdr);
+	note(&flow->asked, hdr, &w->asks);
 	return true;
 }
 
@@ -315,7 +321,7 @@ int rdma_reader_next(struct rdma_reader *r, struct rdma_flow *flow, enum wire_la
 		r->at += record->hdr.len;
 	}
 	r->left--;
-	note(&flow->asked_us, &record->hdr);
+	note(&flow->asked_us, &record->hdr, &r->asks);
 	return 1;
 }
 

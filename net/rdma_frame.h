@@ -79,7 +79,11 @@ CHECKED int rdma_hello_parse(const uint8_t *bytes, size_t len, unsigned lanes, s
 /* In constant time. */
 bool rdma_token_equal(const uint8_t *a, const uint8_t *b);
 
-/* Requests for pages that went one way, counted in the order of the messages, which both ends see alike. */
+/*
+ * Requests for pages that went one way, the first of each frame, counted in the order of the frames, which both ends see alike.
+ * F5 An answer names none but the last RDMA_ASKED - depth that its sender has received: who asked has sent at most `depth` frames
+ * more (F1), so the one that is named is still here.
+ */
 struct rdma_asked {
 	struct wire_hdr hdr[RDMA_ASKED]; /* the n-th is at n % RDMA_ASKED */
 	uint32_t n;
@@ -114,6 +118,7 @@ struct rdma_writer {
 	uint32_t used;
 	uint16_t records;
 	uint16_t slots; /* of these, how many name a slot */
+	bool asks;      /* it has a request */
 	struct {
 		uint32_t slot, len;
 	} write[RDMA_FRAME_SLOTS_MAX];
@@ -142,6 +147,7 @@ struct rdma_reader {
 	uint32_t len, at;
 	uint32_t left; /* records */
 	bool in_slot;  /* the last one is: it is consumed when the next is asked for */
+	bool asks;     /* there was a request */
 };
 
 struct rdma_record {

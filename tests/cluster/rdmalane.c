@@ -328,7 +328,7 @@ static void written(uint32_t imm, uint32_t len, uint8_t fill, const char *why)
 
 static void test_immediate_data_that_lie_lose_the_peer(void)
 {
-	written(rdma_imm_make(0xffff, 64), RDMA_FRAME_BYTES, 0, "node 0 sent a message with a field"); /* no such slot */
+	written(rdma_imm_make(0x7fff, 64), RDMA_FRAME_BYTES, 0, "node 0 sent a message with a field"); /* no such slot */
 	written(rdma_imm_make(0, 0xffff), RDMA_FRAME_BYTES, 0, "node 0 sent a message with a length");
 	written(rdma_imm_make(0, 0), RDMA_FRAME_BYTES, 0, "node 0 sent a message with a length");
 	written(rdma_imm_make(0, RDMA_FRAME_BYTES), RDMA_FRAME_BYTES, 0,
