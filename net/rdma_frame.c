@@ -172,7 +172,7 @@ bool rdma_writer_is_brief(const struct rdma_writer *w, const struct rdma_flow *f
 	    flow->slots_got - flow->slots_told >= MAX(flow->slots / 4, 1))
 		return false;
 	memcpy(&hdr, w->bytes + RDMA_FRAME_HEAD_BYTES + RDMA_RECORD_BYTES, sizeof(hdr)); /* ours: wire_hdr_encode wrote it */
-	uint8_t flags = hdr.flags & ~WIRE_F_AHEAD & 0xff; /* which is for who sends */
+	uint8_t flags = hdr.flags & ~WIRE_F_AHEAD & 0xff;                                /* which is for who sends */
 	for (uint32_t back = 1; back <= known && flags < BRIEF_FLAGS; back++) {
 		uint32_t at = (flow->asked_us.n - back) % RDMA_ASKED;
 		uint32_t later = hdr.seq - flow->asked_us.hdr[at].seq;

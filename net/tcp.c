@@ -100,7 +100,9 @@ void *tcp_reserve(struct net_lane *lane, node_t to, const struct wire_hdr *hdr)
 {
 	struct tcp_lane *t = tcp_of(lane);
 
-	return tcp_is_up(&t->peer[to]) ? outq_reserve(&t->peer[to].out, hdr) : NULL;
+	if (t->shared_sender || !tcp_is_up(&t->peer[to])) /* another thread may queue something before */
+		return NULL;
+	return outq_reserve(&t->peer[to].out, hdr);
 }
 
 void tcp_destroy(struct tcp_lane *t, bool close_sockets)
