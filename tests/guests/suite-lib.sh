@@ -11,7 +11,7 @@
 # product may be left (but $keep), in the lab no listening socket and no memory either.
 # CASES="a b" in the environment runs some.
 : "${PANGEA:=/usr/bin/pangea}" "${KERNEL:=/lab/cloud/vmlinuz}" "${GENERIC:=/lab/generic/vmlinuz}" "${INITRD:=/lab/guest.cpio.gz}"
-: "${VMLINUX:=/job/vmlinux}" "${GUESTS:=/job/guests}"
+: "${VMLINUX:=/job/vmlinux}" "${GUESTS:=/job/guests}" "${PROGRAMS:=/job/programs.cpio.gz}"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT

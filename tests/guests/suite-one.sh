@@ -131,6 +131,18 @@ case_generic_kernel() {
 	result topology
 	expect_code 0
 }
+# Programs of Debian's in the guest, as the benchmark runs them.
+case_compile() {
+	cat "$INITRD" "$PROGRAMS" >"$tmp/initrd"
+	run 180 --node local,cpus=2,mem=384M --kernel "$KERNEL" --initrd "$tmp/initrd" \
+		--append 'quiet panic=-1 pangea.run=compile,rounds=1,limit=60 pangea.run=kv,requests=300,limit=60'
+	rm "$tmp/initrd"
+	result compile
+	expect_code 0
+}
+case_key_value_store() {
+	result kv
+}
 case_reboot() {
 	linux 180 'pangea.run=rebootonce' --node local,cpus=2,mem=256M
 	expect_out '^REBOOT 1'

@@ -26,7 +26,8 @@ case_unmapped_addresses() {
 case_boot() {
 	linux 540 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,256M pangea.arg=node-cpus=1,1
 		pangea.run=lockcount,rounds=200,seconds=15 pangea.run=ipiall,rounds=30,seconds=15 pangea.run=clockmono,rounds=500,seconds=8
-		pangea.run=unmapped pangea.run=remap,rounds=20 pangea.run=litmus,rounds=3000,min=513,seconds=1 pangea.run=memfill,max=6M,limit=120 pangea.run=cpuhotplug' \
+		pangea.run=unmapped pangea.run=remap,rounds=20 pangea.run=litmus,rounds=3000,min=513,seconds=1 pangea.run=memfill,max=6M,limit=120
+		pangea.run=stream,bytes=128K,rounds=2 pangea.run=primes,steps=2 pangea.run=seqread,bytes=2M,parts=1 pangea.run=cpuhotplug' \
 		--stats --node local,cpus=1,mem=256M --node local,cpus=1,mem=256M
 	expect_out INIT-REACHED
 }
@@ -53,6 +54,16 @@ case_remap() { # page tables changed on one node, used on the other
 }
 case_memfill() {
 	result memfill
+}
+case_stream() {
+	result stream
+}
+case_primes() {
+	result primes
+}
+case_seqread() { # pages come ahead, and are the right ones
+	result seqread
+	expect_out '^seqread home=0 from=1 '
 }
 case_cpuhotplug() {
 	result cpuhotplug
