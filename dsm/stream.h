@@ -20,9 +20,9 @@
 #include "base/types.h"
 
 #define STREAMS       8u
-#define STREAM_STRIDE 64  /* pages */
-#define STREAM_FIRST  4u  /* pages of a stream's first window */
-#define STREAM_WINDOW 32u /* pages of its largest */
+#define STREAM_STRIDE 64   /* pages */
+#define STREAM_FIRST  4u   /* pages of a stream's first window */
+#define STREAM_WINDOW 128u /* pages of its largest */
 
 struct stream {
 	rpn_t last;     /* the last fault */

@@ -27,7 +27,9 @@ START_TEST(two_neighbours_begin_a_stream_and_windows_double)
 	expect(stream_fault(&s, 106, false), 107, 1, 8);
 	expect(stream_fault(&s, 115, false), 116, 1, 16);
 	expect(stream_fault(&s, 132, false), 133, 1, 32);
-	expect(stream_fault(&s, 165, false), 166, 1, STREAM_WINDOW);
+	expect(stream_fault(&s, 165, false), 166, 1, 64);
+	expect(stream_fault(&s, 230, false), 231, 1, STREAM_WINDOW);
+	expect(stream_fault(&s, 231 + STREAM_WINDOW, false), 232 + STREAM_WINDOW, 1, STREAM_WINDOW);
 }
 END_TEST
 
