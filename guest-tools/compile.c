@@ -52,7 +52,7 @@ static size_t read_names(char **names)
 /* One process: every source, into one relocatable object. */
 static void compile_all(char *const *names, size_t n)
 {
-	const char *argv[FILES_MAX + 9] = {"/bin/tcc", "-w", "-D_GNU_SOURCE", "-I/src", "-I/src/vmm", "-r", "-o", OBJECT};
+	const char *argv[FILES_MAX + 9] = {"/bin/tcc", "-w", "-D_GNU_SOURCE", "-nostdinc", "-I/src", "-r", "-o", OBJECT};
 	char text[512];
 
 	for (size_t i = 0; i < n; i++)
