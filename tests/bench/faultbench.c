@@ -2,19 +2,21 @@
 /*
  * faultbench: the time of a remote fault on this machine itself, without a guest kernel: for hosts whose KVM emulates those.
  *
- *      faultbench host|rdma|cpl3 PAGES SECONDS [CPU0 CPU1]      cpl3: GUEST (build/guests/cpl3-pvh) in $CPL3_GUEST
+ *      faultbench host|rdma|seq|cpl3 PAGES SECONDS [CPU0 CPU1]  cpl3: GUEST (build/guests/cpl3-pvh) in $CPL3_GUEST
  *
  * Two nodes in two processes, dsm and lane as they ship: node 0 faults, node 1 is home and owner of the pages. CPU0 and CPU1
  * are where the processes stay. Who faults:
  *
  *      host   a thread of node 0 touches the guest view; the lane is TCP's
  *      rdma   likewise, over RDMA by this host's first device
+ *      seq    likewise, over TCP; it reads all of it in sequence, which asks ahead
  *      cpl3   a vCPU of node 0 in guest user mode does (tests/guests/cpl3.c), in KVM; TCP
  *
  * The measured part of a fault is one request to node 1 and one reply with the page. Before each kind node 1 writes all the pages
  * again, and node 0 touches the first page of each 2 MiB block, so that the block is split already.
  *
- * Prints `faultbench fault-read p50=.. p99=.. n=..` and the same for fault-write, in ns. What was read is checked (host, rdma).
+ * Prints `faultbench fault-read p50=.. p99=.. n=..` and the same for fault-write, in ns; seq: `faultbench sequential-read rate=..`,
+ * kB/s (10^3). What was read is checked (host, rdma, seq).
  * Exit: 0; 1 something failed, in one line on stderr; 2 usage; 77 KVM is not there. Ended by SIGALRM after SECONDS.
  */
 #include <errno.h>
@@ -246,6 +248,20 @@ static void touch(struct bench *b, const char *name, bool write, uint64_t tag)
 		fail("a page was read with other bytes than node 1 wrote", 0);
 }
 
+/* Every word of every page, ascending; the others than node 1 wrote are 0. */
+static void read_in_sequence(struct bench *b, uint64_t tag)
+{
+	const volatile uint64_t *p = (const volatile uint64_t *)(uintptr_t)(dsm_ram(b->dsm) + b->first * PAGE_BYTES);
+	uint64_t words = b->pages * PAGE_BYTES / sizeof(*p), sum = 0, begin = clock_ns();
+
+	for (uint64_t i = 0; i < words; i++)
+		sum += p[i];
+	uint64_t ns = clock_ns() - begin;
+	printf("faultbench sequential-read rate=%llu\n", (unsigned long long)(b->pages * PAGE_BYTES * 1000000 / (ns ? ns : 1)));
+	if (sum != b->pages * tag + b->pages * (b->pages - 1) / 2)
+		fail("other bytes were read than node 1 wrote", 0);
+}
+
 /* ---- a vCPU faults ---- */
 
 struct machine {
@@ -390,8 +406,8 @@ int main(int argc, char **argv)
 	int cpu[2] = {-1, -1};
 
 	if ((argc != 4 && argc != 6) ||
-	    (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "rdma") != 0 && strcmp(argv[1], "cpl3") != 0)) {
-		fprintf(stderr, "Usage: faultbench host|rdma|cpl3 PAGES SECONDS [CPU0 CPU1]\n");
+	    (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "rdma") != 0 && strcmp(argv[1], "seq") != 0 && strcmp(argv[1], "cpl3") != 0)) {
+		fprintf(stderr, "Usage: faultbench host|rdma|seq|cpl3 PAGES SECONDS [CPU0 CPU1]\n");
 		return 2;
 	}
 	b.rdma = !strcmp(argv[1], "rdma");
@@ -403,6 +419,9 @@ int main(int argc, char **argv)
 	start(&b, cpu);
 	if (!strcmp(argv[1], "cpl3")) {
 		with_guest(&b);
+	} else if (!strcmp(argv[1], "seq")) {
+		prepare(&b, 1000);
+		read_in_sequence(&b, 1000);
 	} else {
 		prepare(&b, 1000);
 		touch(&b, "fault-read", false, 1000);

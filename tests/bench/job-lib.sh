@@ -1,6 +1,6 @@
 # shellcheck shell=dash disable=SC2034 # the jobs use what is set here
 # SPDX-License-Identifier: Apache-2.0
-# What the benchmark's jobs, `job` and `job-pair`, share; sourced by them. Beside it lie timeto and reqreply. From the environment: ROUNDS;
+# What the benchmark's jobs, `job`, `job-local` and `job-pair`, share; sourced by them. Beside it lie timeto and reqreply. From the environment: ROUNDS;
 # LIMIT, seconds a machine may take; DEADLINE, seconds after which no more is begun; PANGEA, KERNEL, INITRD (their places in a lab host are the
 # defaults). What jobs print, for tests/bench/run:
 #   ROW name unit ours reference   (`-`: was not measured; reference `-`: has none)
@@ -19,6 +19,7 @@ options='quiet panic=-1'
 # In the lab, machines that are compared with one of several nodes: their clock runs as many times slower as their processor does.
 khz=$(sed -n 's/.*tsc_early_khz=\([0-9]*\).*/\1/p' /proc/cmdline)
 slow=${khz:+tsc_early_khz=$((khz * 64))} by=${khz:+64}
+on='' # what machines are started by
 : "${by:=1}" # what such a guest calls a nanosecond
 
 has() {
@@ -34,7 +35,7 @@ left() {
 	[ "$left" -gt 5 ]
 }
 
-# machine NAME COMMAND...: runs it; the time to its init, in seconds, in $time, `-` if it failed; its console in $tmp/NAME.
+# machine NAME COMMAND...: runs it, by the words in $on (taskset, say) if there are any; the time to its init, in seconds, in $time, `-` if it failed; its console in $tmp/NAME.
 machine() {
 	name=$1
 	shift
@@ -44,7 +45,8 @@ machine() {
 		note "$name: not begun, as the time for the whole run is over"
 		return 1
 	fi
-	if "$here/timeto" INIT-REACHED "$left" "$tmp/$name" "$@" >"$tmp/time" 2>"$tmp/err"; then
+	# shellcheck disable=SC2086 # words
+	if "$here/timeto" INIT-REACHED "$left" "$tmp/$name" $on "$@" >"$tmp/time" 2>"$tmp/err"; then
 		time=$(awk '$1 == "timeto" { printf "%.3f\n", $2 / 1e9 }' "$tmp/time")
 		grep -a "^RESULT .* FAILED" "$tmp/$name" >"$tmp/failed" || return 0
 		note "$name: $(tr -d "\r" <"$tmp/failed" | tr "\n" " ")"
@@ -57,6 +59,13 @@ ours() { # NAME JOB OPTION...
 	name=$1 job=$2
 	shift 2
 	machine "$name" "$PANGEA" run --quiet "$@" --kernel "$KERNEL" --initrd "$INITRD" --append "$options $job"
+}
+
+# Ours adds these by itself, and tsc_early_khz=, which QEMU's guest needs not: it has kvmclock.
+defaults='console=ttyS0 tsc=reliable clocksource=tsc nokaslr numa_balancing=disable nowatchdog relax_domain_level=3 psi=0'
+theirs() { # NAME JOB
+	machine "$1" qemu-system-x86_64 -accel kvm -cpu host -smp 2 -m 512M -nodefaults -no-user-config -display none -no-reboot -serial stdio \
+		-kernel "$KERNEL" -initrd "$INITRD" -append "$defaults $options $2"
 }
 
 # value NAME PATTERN KEY: of the first line of that console that begins with PATTERN, what follows KEY=; `-` if it is not there.
@@ -76,6 +85,13 @@ clock_of_1() {
 total() {
 	awk -v key="\"$1\":" '/"all":/ { all = 1 } all && $1 == key { sub(",", "", $2); print $2; found = 1; exit } END { if (!found) print "-" }' \
 		"$tmp/stats" 2>/dev/null || echo -
+}
+# rdma_device: an RDMA device of this host, in $device; in the lab soft-RoCE, which is made.
+rdma_device() {
+	if [ ! -d /sys/class/infiniband ] && command -v lab-rdma >/dev/null; then lab-rdma >/dev/null 2>&1; fi
+	device=
+	for d in /sys/class/infiniband/*; do [ ! -e "$d" ] || device=${d##*/}; done
+	[ -n "$device" ] || note 'this host has no RDMA device'
 }
 us() { awk -v ns="$1" -v by="${2:-1}" 'BEGIN { if (ns == "-" || ns == "") print "-"; else printf "%.1f\n", ns * by / 1000 }'; }
 
