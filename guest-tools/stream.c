@@ -4,10 +4,10 @@
  *
  *      copy  c = a        scale  b = s * c        add  c = a + b        triad  a = b + s * c
  *
- * All threads begin a loop together, and it lasts until the last one is through. Printed: bytes that the loops read and wrote by
- * that time, MB/s (10^6), the median over rounds. Every element is checked at the end. The loops are plain ones of doubles,
- * compiled into this program: the C library would choose by CPUID, and two hypervisors are to run the same code.
- * Options: bytes (of each of a thread's three arrays), rounds, limit.
+ * All threads begin a loop together, do it `passes` times, and it lasts until the last one is through. Printed: bytes that the
+ * loops read and wrote by that time, MB/s (10^6), the median over rounds. Every element is checked at the end. The loops are plain
+ * ones of doubles, compiled into this program: the C library would choose by CPUID, and two hypervisors are to run the same code.
+ * Options: bytes (of each of a thread's three arrays), rounds, passes, limit.
  */
 #include "sync.h"
 
@@ -19,7 +19,7 @@ static const unsigned arrays_touched[KINDS] = {2, 2, 3, 3};
 #define FACTOR     3.0
 
 struct test {
-	uint64_t bytes, rounds;
+	uint64_t bytes, rounds, passes;
 	pthread_barrier_t *barrier;
 };
 
@@ -89,7 +89,8 @@ static void *work(void *arg)
 		for (enum kind k = COPY; k < KINDS; k++) {
 			pthread_barrier_wait(t->barrier);
 			w->at[k][i].begin = now_ns();
-			run(k, a, b, c, n);
+			for (uint64_t pass = 0; pass < t->passes; pass++) /* each writes the same */
+				run(k, a, b, c, n);
 			w->at[k][i].end = now_ns();
 		}
 	check(w, a, b, c, n);
@@ -110,7 +111,7 @@ static uint64_t rate(struct worker *const *w, int workers, enum kind kind, const
 			if (w[k]->at[kind][i].end > end)
 				end = w[k]->at[kind][i].end;
 		}
-		v[i] = end > begin ? arrays_touched[kind] * t->bytes * (uint64_t)workers * 1000 / (end - begin) : 0;
+		v[i] = end > begin ? arrays_touched[kind] * t->bytes * t->passes * (uint64_t)workers * 1000 / (end - begin) : 0;
 	}
 	sort_u64(v, t->rounds);
 	uint64_t median = percentile(v, t->rounds, 50);
@@ -123,12 +124,14 @@ int main(int argc, char **argv)
 	static struct worker *w[MAX_CPUS];
 	static pthread_t thread[MAX_CPUS];
 	uint64_t limit = 300, wrong = 0;
-	struct test t = {.bytes = 4 * MIB, .rounds = 10};
-	const struct option_def defs[] = {{"bytes", &t.bytes, NULL}, {"rounds", &t.rounds, NULL}, {"limit", &limit, NULL}};
+	struct test t = {.bytes = 4 * MIB, .rounds = 10, .passes = 1};
+	const struct option_def defs[] = {
+		{"bytes", &t.bytes, NULL}, {"rounds", &t.rounds, NULL}, {"passes", &t.passes, NULL}, {"limit", &limit, NULL}};
 
 	PARSE_OPTIONS(argc, argv, "stream", defs);
-	if (!t.rounds || t.rounds > ROUNDS_MAX || t.bytes < PAGE_BYTES || t.bytes > 1024 * MIB || t.bytes % PAGE_BYTES)
-		finish(2, "stream: rounds from 1 to %u, bytes in pages, at most 1G", ROUNDS_MAX);
+	if (!t.rounds || t.rounds > ROUNDS_MAX || t.bytes < PAGE_BYTES || t.bytes > 1024 * MIB || t.bytes % PAGE_BYTES ||
+	    !t.passes || t.passes > 1000)
+		finish(2, "stream: rounds from 1 to %u, bytes in pages, at most 1G, passes from 1 to 1000", ROUNDS_MAX);
 	set_limit(limit);
 	const struct topo *topo = topo_read();
 	t.barrier = alloc_on_node(PAGE_BYTES, -1);
