@@ -101,6 +101,7 @@ int main(int argc, char **argv)
 	if (access("/cc", F_OK))
 		finish(EXIT_SKIP, "compile: this initramfs has no compiler: /cc is not there");
 	set_limit(limit);
+	keep_objects_on_their_node();
 	const struct topo *t = topo_read();
 	if (pipe(ready) || pipe(go) || pipe(done))
 		finish(1, "compile: pipe: %s", strerror(errno));

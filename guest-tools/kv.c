@@ -92,6 +92,7 @@ int main(int argc, char **argv)
 	const struct topo *t = topo_read();
 	const struct topo_node *n = &t->node[t->cpu_node[t->cpu_node_count - 1]];
 	int cpu = n->cpu[n->cpu_count - 1], status;
+	keep_objects_on_their_node();
 	loopback_up();
 	enter_own_root("/kv", "kv", cpu, n->id);
 	pid_t server = start_server();
