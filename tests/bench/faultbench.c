@@ -405,8 +405,8 @@ int main(int argc, char **argv)
 	static struct bench b = {.sink = {.failed = on_failed, .lost = on_lost}};
 	int cpu[2] = {-1, -1};
 
-	if ((argc != 4 && argc != 6) ||
-	    (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "rdma") != 0 && strcmp(argv[1], "seq") != 0 && strcmp(argv[1], "cpl3") != 0)) {
+	if ((argc != 4 && argc != 6) || (strcmp(argv[1], "host") != 0 && strcmp(argv[1], "rdma") != 0 &&
+					 strcmp(argv[1], "seq") != 0 && strcmp(argv[1], "cpl3") != 0)) {
 		fprintf(stderr, "Usage: faultbench host|rdma|seq|cpl3 PAGES SECONDS [CPU0 CPU1]\n");
 		return 2;
 	}
