@@ -136,7 +136,7 @@ static void test_pages_that_answer_requests(void)
 		poll_end(&w, 1, 0);
 	}
 	REQUIRE(server.in.due == n && !server.in.lost && !w.in[1][0].lost);
-	REQUIRE(peer_of(&w, 1)->flow.asked_us.n == n);
+	REQUIRE(peer_of(&w, 1)->flow.asked_us.n > 0 && peer_of(&w, 1)->flow.asked_us.n == peer_of(&w, 0)->flow.asked.n);
 	tear_down(&w);
 }
 
