@@ -62,17 +62,20 @@ gains()
 	progress_end
 }
 
-# The same of pushes, which want many nodes: the simulator, with 64 nodes. All that they wait.
-gain_of_pushes()
+# gain_simulated NAME PATTERN SIZES...: the same in the simulator: what an access waits.
+gain_simulated()
 {
-	local i
+	local i name=$1 pattern=$2
+	shift 2
 	make -C "$ROOT" -s B="$BUILD" "$BUILD/tests/sim/sim" >>"$out/log" 2>&1 || fail "cannot build the simulator, see $out/log" 1
 	for ((i = 1; i <= rounds; i++)); do
-		"$BUILD/tests/sim/sim" --seed "$i" --nodes 64 --rounds 40 --pattern read-mostly >"$out/ours" 2>"$out/err" &&
-			"$BUILD/tests/sim/sim" --seed "$i" --nodes 64 --rounds 40 --pattern read-mostly --without pushes >"$out/reference" 2>"$out/err" ||
+		: >"$out/ours"
+		: >"$out/reference"
+		"$BUILD/tests/sim/sim" --seed "$i" --pattern "$pattern" "$@" >"$out/ours" 2>"$out/err" &&
+			"$BUILD/tests/sim/sim" --seed "$i" --pattern "$pattern" "$@" --without "$name" >"$out/reference" 2>"$out/err" ||
 			trouble "the simulator: $(tail -n 1 "$out/err")"
-		awk '$1 == "read-mostly" { wait[FILENAME] = $4 * $9 / $3 } END { if (NR > 2) print "ROW gain-pushes us", wait[ARGV[1]], wait[ARGV[2]] }' \
-			"$out/ours" "$out/reference" >>"$results"
+		awk -v row="gain-$name" -v pattern="$pattern" '$1 == pattern { wait[FILENAME] = $4 * $9 / $3; n++ }
+			END { if (n == 2) print "ROW", row, "us", wait[ARGV[1]], wait[ARGV[2]] }' "$out/ours" "$out/reference" >>"$results"
 	done
 }
 
