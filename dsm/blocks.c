@@ -29,11 +29,13 @@ static uint8_t packed_right(enum proto_right right)
 	return proto_cache_pack(&cache);
 }
 
-int block_split(struct shard *shard, rpn_t page)
+/* *empty: the block was whole and all zero, and is holes now. */
+static int split(struct shard *shard, rpn_t page, bool *empty)
 {
 	struct dsm *dsm = shard->dsm;
 	struct block *block = block_of(dsm, page);
 
+	*empty = false;
 	block->tick = shard->tick;
 	if (!block->whole)
 		return 0;
@@ -42,7 +44,14 @@ int block_split(struct shard *shard, rpn_t page)
 		shard_count(&shard->stats.metadata_bytes, BLOCK_PAGES * (sizeof(struct proto_dir_packed) + 2));
 	shard_count(&shard->stats.splits, 1);
 	memset(dsm->cache + first_of(page), packed_right(PROTO_WRITE), BLOCK_PAGES);
-	return view_split(dsm->view, first_of(page));
+	return view_split(dsm->view, first_of(page), empty);
+}
+
+int block_split(struct shard *shard, rpn_t page)
+{
+	bool empty;
+
+	return split(shard, page, &empty);
 }
 
 /* ---- giving ---- */
@@ -90,12 +99,11 @@ static void give(struct shard *shard, node_t to, rpn_t asked)
 int block_asked(struct shard *shard, node_t from, rpn_t page)
 {
 	struct dsm *dsm = shard->dsm;
-	bool fresh = !block_of(dsm, page)->shared;
-	int rc = block_split(shard, page);
+	bool fresh = !block_of(dsm, page)->shared, empty;
+	int rc = split(shard, page, &empty);
 
-	/* It is registered now: what is a hole in the file stays one until a fault of ours comes to this thread. */
-	if (!rc && fresh && from != dsm->config.self && dsm_with(dsm, DSM_WITHOUT(BLOCKS)) && shard_has_room(shard, from) &&
-	    view_next(dsm->view, first_of(page)) >= first_of(page) + BLOCK_PAGES)
+	/* It is registered now: a hole stays one until a fault of ours comes to this thread. */
+	if (!rc && fresh && empty && from != dsm->config.self && dsm_with(dsm, DSM_WITHOUT(BLOCKS)) && shard_has_room(shard, from))
 		give(shard, from, page);
 	return rc;
 }

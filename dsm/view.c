@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -11,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -37,6 +39,7 @@ struct view {
 	uint8_t *service;
 	uint8_t *scratch; /* one block, for view_split; a slot a shard */
 	int pagemap;      /* /proc/self/pagemap, or -1 */
+	bool huge_again;  /* what is merged may become a huge page */
 	int uffd[SHARDS_MAX];
 };
 
@@ -133,6 +136,16 @@ static uint8_t *map_aligned(int fd, uint64_t len)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static bool kernel_at_least(unsigned major, unsigned minor)
+{
+	struct utsname name;
+	unsigned has[2] = {0};
+
+	if (uname(&name) || sscanf(name.release, "%u.%u", &has[0], &has[1]) != 2)
+		return false;
+	return has[0] > major || (has[0] == major && has[1] >= minor);
+}
+
 int view_new(uint64_t pages, unsigned shards, struct view **out)
 {
 	struct view *view = calloc(1, sizeof(*view));
@@ -145,6 +158,7 @@ int view_new(uint64_t pages, unsigned shards, struct view **out)
 	for (unsigned i = 0; i < SHARDS_MAX; i++)
 		view->uffd[i] = -1;
 	view->pagemap = shards ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
+	view->huge_again = kernel_at_least(6, 4);
 	view->fd = open_file(view_len(view));
 	if (view->fd < 0) {
 		rc = view->fd;
@@ -361,19 +375,20 @@ static int copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t
  *
  *      register, protect all -> nobody writes | copy aside | punch all -> nobody reads | put back what is not zero
  */
-int view_split(struct view *view, rpn_t first)
+int view_split(struct view *view, rpn_t first, bool *empty)
 {
 	uint8_t *aside = view->scratch + view_shard(view, first) * BLOCK_BYTES;
 	int rc = register_range(view, first, BLOCK_BYTES);
 
-	/* Nothing is in the file, so nothing is mapped, and from now on every access is a fault. */
-	if (rc || view_next(view, first) >= first + BLOCK_PAGES)
-		return rc;
-	rc = write_protect(view, first, BLOCK_BYTES, true);
-	if (rc)
-		return rc;
-	memcpy(aside, view_bytes(view, first), BLOCK_BYTES);
-	rc = punch(view, first, BLOCK_BYTES);
+	*empty = true;
+	if (!rc)
+		rc = write_protect(view, first, BLOCK_BYTES, true);
+	/* Read, not mapped: that fills no hole. Nor is SEEK_DATA asked, which before Linux 6.4 takes a page for a hole while
+	 * khugepaged has it in its hands; a read waits for it. */
+	if (!rc)
+		rc = view_peek(view, first << PAGE_SHIFT, aside, BLOCK_BYTES);
+	if (!rc)
+		rc = punch(view, first, BLOCK_BYTES);
 	if (!rc)
 		rc = write_protect(view, first, BLOCK_BYTES, false); /* takes the protection off the holes */
 	for (size_t i = 0; !rc && i < BLOCK_PAGES;) {
@@ -383,6 +398,7 @@ int view_split(struct view *view, rpn_t first)
 			n++;
 		if (n)
 			rc = copy_in(view, first + i, aside + i * PAGE_BYTES, n * PAGE_BYTES, true, true);
+		*empty = *empty && !n;
 		i += n ? n : 1;
 	}
 	return rc;
@@ -411,7 +427,10 @@ int view_merge(struct view *view, rpn_t first)
 
 	if (ioctl(view->uffd[view_shard(view, first)], UFFDIO_UNREGISTER, &range) < 0)
 		return fault_error("unregistering", first, errno);
-	/* Both make it quicker, no more: a kernel may have no huge pages, or none to spare now. */
+	/* Both make it quicker, no more: a kernel may have no huge pages, or none to spare now. Before Linux 6.4 khugepaged, once
+	 * it has begun with a block, would fill the holes that a split makes meanwhile: there the block keeps its small pages. */
+	if (!view->huge_again)
+		return 0;
 	madvise(view->guest + (first << PAGE_SHIFT), BLOCK_BYTES, MADV_HUGEPAGE);
 	if (count_pages(view, first) > BLOCK_PAGES / 2)
 		madvise(view->guest + (first << PAGE_SHIFT), BLOCK_BYTES, MADV_COLLAPSE);

@@ -55,11 +55,12 @@ int view_fd(const struct view *view, unsigned shard);
 /* Registers [first, first+pages) of other nodes' RAM, before a vCPU runs. Whole blocks. */
 CHECKED int view_register(struct view *view, rpn_t first, uint64_t pages);
 /* Splits the private block that begins at `first`: registers it and lays its bytes anew as 4 KiB pages, so that a page
- * can be punched out alone. vCPUs may run meanwhile; what they touch waits. Afterwards every page has the right WRITE. */
-CHECKED int view_split(struct view *view, rpn_t first);
+ * can be punched out alone. vCPUs may run meanwhile; what they touch waits. Afterwards every page has the right WRITE. *empty: the
+ * whole block is zero, and holes now. */
+CHECKED int view_split(struct view *view, rpn_t first, bool *empty);
 
 /* The reverse, of a block every page of which has the right WRITE and about which nothing goes on: no longer registered, and a huge
- * page again if most of it is in the file. Who waits is woken. */
+ * page again if most of it is in the file (Linux 6.4). Who waits is woken. */
 CHECKED int view_merge(struct view *view, rpn_t first);
 
 /* Fills a hole with the PAGE_BYTES at `bytes` (NULL: zeros). `wake`: who waits for the page tries again. */

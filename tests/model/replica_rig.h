@@ -155,11 +155,12 @@ static inline void split(struct rig *rig, node_t home)
 {
 	rpn_t first = home * SIM_HOME_PAGES;
 	struct proto_cache cache = {.right = PROTO_WRITE};
+	bool empty;
 
 	rig->dsm[home]->block[first / BLOCK_PAGES] = (struct block){.shared = true};
 	for (rpn_t p = first; p < first + BLOCK_PAGES; p++)
 		rig->dsm[home]->cache[p] = proto_cache_pack(&cache);
-	if (view_split(rig->sim.view[home], first))
+	if (view_split(rig->sim.view[home], first, &empty))
 		sim_fail(&rig->sim, "model_replica: cannot split");
 }
 

@@ -114,13 +114,15 @@ static bool is_zero(const struct view *view, rpn_t page)
 	return true;
 }
 
-int view_split(struct view *view, rpn_t first)
+int view_split(struct view *view, rpn_t first, bool *empty)
 {
+	*empty = true;
 	sim_spend(view->sim, view->sim->options.costs.split);
 	for (rpn_t p = first; p < first + BLOCK_PAGES; p++) {
 		if (view->state[p] != PRIVATE)
 			sim_fail(view->sim, "node %u splits a block twice: page %llu", view->node, (unsigned long long)p);
 		view->state[p] = is_zero(view, p) ? HOLE : WRITE;
+		*empty = *empty && view->state[p] == HOLE;
 	}
 	return 0;
 }
