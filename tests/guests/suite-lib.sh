@@ -128,7 +128,8 @@ result() {
 	elif grep -q "^RESULT $1 skipped" "$out"; then
 		fail "the guest skipped $1"
 	elif grep -q "^RESULT $1 FAILED" "$out"; then
-		fail "in the guest: $(grep "^RESULT $1 FAILED" "$out" | tr -d '\r')"
+		fail "in the guest: $(grep "^RESULT $1 FAILED" "$out" | tr -d '\r')$(grep -a "^$1[ :]" "$out" | grep -v ' ok.$' | tail -n 4 | tr -d '\r' |
+			sed 's/^/; /' | tr -d '\n')"
 	else
 		fail "the guest never finished $1"
 	fi
