@@ -17,10 +17,8 @@
  *        +----RELEASED to those who wrote------>  none
  *
  * R1 Release: no message by which another node could learn of what this node has written later (DATA, ACK, GRANT, a first LEND, an
- *    interrupt, an access to a device) leaves while a write to a replica here is not known to all. So such messages wait for the
- * end of the round (replica_round). Then, when they are made, all replicas are compared with their twins, once for all of them;
- * those that differ go home, and the messages wait until that is over. What was written before a message was made was there when it
- *    was compared.
+ *    interrupt, an access to a device) leaves while a write to a replica here is not known to all: when one is made, all replicas
+ *    are compared with their twins; those that differ go home, and it waits until that is over.
  *
  * R2 Only a table in a live tree of page tables, found from a CR3, that has settled is lent: no walk changes it.
  *
