@@ -398,7 +398,7 @@ static struct replica *lend_first(struct shard *shard, rpn_t page)
 
 	if (r->lent == r->home_max || atomic_load_explicit(&r->n, memory_order_relaxed) == REPLICAS_MAX)
 		return NULL;
-	if (!table_settled(bytes) || !is_table(shard, page))
+	if (!table_settled(bytes) || !table_maps(bytes) || !is_table(shard, page))
 		return NULL;
 	if (begin_release(shard)) {
 		shard_fail(shard, NOT_UP_TO_DATE);

@@ -6,7 +6,29 @@
 #define ENTRY_ACCESSED UINT64_C(0x020)
 #define ENTRY_DIRTY    UINT64_C(0x040)
 #define ENTRY_LARGE    UINT64_C(0x080)
+#define ENTRY_NX       (UINT64_C(1) << 63)
 #define ENTRY_ADDRESS  UINT64_C(0x000ffffffffff000)
+
+bool table_maps(const uint8_t *bytes)
+{
+	const uint64_t *entry = (const uint64_t *)(const void *)bytes;
+
+	for (unsigned i = 0; i < TABLE_ENTRIES; i++) {
+		uint64_t e = __atomic_load_n(&entry[i], __ATOMIC_RELAXED);
+
+		if (e & ENTRY_PRESENT && e & ENTRY_ADDRESS)
+			return true;
+	}
+	return false;
+}
+
+/* As a kernel makes an entry that leads to a table. */
+static bool leads(uint64_t e, unsigned level)
+{
+	const uint64_t must = ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_ACCESSED;
+
+	return (e & (must | ENTRY_NX)) == must && !(level <= 3 && e & ENTRY_LARGE);
+}
 
 bool table_settled(const uint8_t *bytes)
 {
@@ -38,9 +60,7 @@ static bool search(const struct tables *tables, gpa_t at, unsigned level, gpa_t 
 	for (unsigned i = 0; entry && i < TABLE_ENTRIES; i++) {
 		uint64_t e = __atomic_load_n(&entry[i], __ATOMIC_RELAXED);
 
-		if (!(e & ENTRY_PRESENT) || (level <= 3 && (e & ENTRY_LARGE)))
-			continue;
-		if (search(tables, e & ENTRY_ADDRESS, level - 1, gpa, visited))
+		if (leads(e, level) && search(tables, e & ENTRY_ADDRESS, level - 1, gpa, visited))
 			return true;
 	}
 	return false;

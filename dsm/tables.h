@@ -12,6 +12,9 @@
 #define TABLE_ENTRIES      512u
 #define TABLES_VISITED_MAX 4096u /* a search gives up after as many tables */
 
+/* Some entry maps, or leads to, another page than page 0: what a page of small numbers does not. */
+bool table_maps(const uint8_t *bytes);
+
 /* Settled: at least one entry is present, every other word is zero, and no walk will set a bit any more: every present entry is
  * accessed, and dirty or not writable. `bytes`: a page, aligned to 8. */
 bool table_settled(const uint8_t *bytes);
@@ -23,7 +26,9 @@ struct tables {
 };
 
 /* True if the page at `gpa` is a table of the tree whose root is `root` (CR3's address bits) with `levels` levels, 4 or 5. Subtrees
- * that cannot be read are left out, so false may be wrong; true is right for the bytes as they were read. */
+ * that cannot be read are left out, and so is what an entry leads to that no walk has used, or that forbids writes or execution in
+ * all of it: kernels do that for pages, not for tables. A root may be one of some time ago, whose page is a table of another level
+ * by now; by this rule the data that it maps are not taken for tables. So false may be wrong. */
 bool table_is_in(const struct tables *tables, gpa_t root, unsigned levels, gpa_t gpa);
 
 #endif

@@ -45,7 +45,7 @@ static struct memory *tree(void)
 {
 	struct memory *m = memory_new();
 
-	m->page[1][511] = to(2) | UINT64_C(1) << 63;
+	m->page[1][511] = to(2) | UINT64_C(1) << 58; /* a bit that is software's */
 	m->page[2][1] = to(3);
 	m->page[3][0] = to(4);
 	m->page[4][7] = to(9);
@@ -97,6 +97,37 @@ START_TEST(an_entry_that_is_not_present_leads_nowhere)
 
 	m->page[2][1] &= ~UINT64_C(1);
 	ck_assert(!table_is_in(&m->tables, 1 << PAGE_SHIFT, 4, 3 << PAGE_SHIFT));
+	free(m);
+}
+END_TEST
+
+/* CR3 of a process that is gone; its page is another's lowest table by now, which maps data. */
+START_TEST(data_that_an_old_root_maps_is_no_table)
+{
+	static const uint64_t data[] = {0x8000000000000067, 0x25, 0x47, 0x66}; /* data; text; not used yet; swapped out */
+	struct memory *m = memory_new();
+
+	for (size_t i = 0; i < ARRAY_SIZE(data); i++)
+		m->page[1][20 + i] = (uint64_t)(2 + i) << PAGE_SHIFT | data[i];
+	for (size_t i = 0; i < ARRAY_SIZE(data); i++)
+		ck_assert(!table_is_in(&m->tables, 1 << PAGE_SHIFT, 4, (gpa_t)(2 + i) << PAGE_SHIFT));
+	m->page[1][20] &= ~(UINT64_C(1) << 63);
+	ck_assert(table_is_in(&m->tables, 1 << PAGE_SHIFT, 4, 2 << PAGE_SHIFT));
+	free(m);
+}
+END_TEST
+
+START_TEST(a_page_of_small_numbers_maps_nothing)
+{
+	struct memory *m = memory_new();
+
+	ck_assert(!table_maps((const uint8_t *)m->page[1]));
+	for (unsigned i = 0; i < TABLE_ENTRIES; i++)
+		m->page[1][i] = 4 * (i % 16) + 0x21;
+	m->page[1][9] = UINT64_C(0x00007f0000000000); /* not present */
+	ck_assert(!table_maps((const uint8_t *)m->page[1]));
+	m->page[1][500] = to(9);
+	ck_assert(table_maps((const uint8_t *)m->page[1]));
 	free(m);
 }
 END_TEST
@@ -164,6 +195,8 @@ int main(void)
 	tcase_add_test(tc, with_five_levels_the_mapped_page_is_a_table);
 	tcase_add_test(tc, a_large_page_is_no_table);
 	tcase_add_test(tc, an_entry_that_is_not_present_leads_nowhere);
+	tcase_add_test(tc, data_that_an_old_root_maps_is_no_table);
+	tcase_add_test(tc, a_page_of_small_numbers_maps_nothing);
 	tcase_add_test(tc, what_cannot_be_read_is_left_out);
 	tcase_add_test(tc, a_search_ends);
 	tcase_add_loop_test(tc, settled_is_what_no_walk_changes, 0, ARRAY_SIZE(entries));
