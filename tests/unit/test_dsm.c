@@ -404,6 +404,27 @@ START_TEST(an_ordinary_page_is_never_lent)
 }
 END_TEST
 
+/* The page of a root that is gone is the lowest table of another tree by now, and maps data that looks settled: lent, it would be
+ * writable on two nodes at once. */
+START_TEST(data_that_an_old_root_maps_is_never_lent)
+{
+	struct cluster c;
+
+	start(&c, NODES, 1, false, seed());
+	make_tables(&c);
+	*word(&c, 0, TABLE_LEAF, 5) = (uint64_t)TABLE_FLAG << PAGE_SHIFT | UINT64_C(0x8000000000000067);
+	for (unsigned n = 0; n < NODES; n++)
+		dsm_root(c.dsm[n], TABLE_LEAF << PAGE_SHIFT, false);
+	for (unsigned i = 0; i < 300; i++)
+		*word(&c, i % NODES, TABLE_FLAG, i % 4) = i % 2 ? 0x21 + 4 * (i % 7) : (uint64_t)(i + 1) << PAGE_SHIFT | ENTRY;
+	ck_assert_uint_eq(lent(&c), 0);
+	for (unsigned i = 0; i < 300; i++)
+		*word(&c, i % NODES, TABLE_FLAG, i % 4) = 0x21 + 4 * (i % 7);
+	ck_assert_uint_eq(lent(&c), 0);
+	cluster_stop(&c);
+}
+END_TEST
+
 /* Every node counts in a word of its own of the table, then in one of an ordinary page: who reads the second must find the first.
  */
 struct publisher {
@@ -491,6 +512,7 @@ int main(void)
 	tcase_add_test(tc, a_release_makes_it_known_without_a_message);
 	tcase_add_test(tc, what_is_written_to_a_replica_is_known_in_the_end);
 	tcase_add_test(tc, an_ordinary_page_is_never_lent);
+	tcase_add_test(tc, data_that_an_old_root_maps_is_never_lent);
 	tcase_add_test(tc, no_node_learns_of_a_table_late);
 	suite_add_tcase(suite, tc);
 	SRunner *sr = srunner_create(suite);
