@@ -442,7 +442,8 @@ int steps_push(struct shard *shard, rpn_t page, node_t to)
 	struct proto_actions actions;
 	struct proto_dir dir;
 
-	if (block_is_whole(shard->dsm, page))
+	/* The directory knows nothing of a page that is lent. */
+	if (block_is_whole(shard->dsm, page) || replica_within(&shard->replicas, page, 1))
 		return 0;
 	uint32_t slot = pagetab_find(&shard->busy_tab, page);
 	bool busy = slot != PAGETAB_NONE;

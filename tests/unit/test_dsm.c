@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "dsm/dsm.h"
+#include "dsm/steps.h"
 #include "net/loop.h"
 #include "net/tcp.h"
 #include "tests/unit/dsm_help.h"
@@ -404,6 +405,29 @@ START_TEST(an_ordinary_page_is_never_lent)
 }
 END_TEST
 
+/* A push waits some time after the read that it belongs to; the page may be lent by then, and is the home's for the directory. */
+START_TEST(a_page_that_is_lent_is_not_pushed)
+{
+	struct proto_dir_packed before;
+	struct dsm_stats stats;
+	struct cluster c;
+
+	start(&c, NODES, 1, false, seed());
+	make_tables(&c);
+	walk_until_lent(&c);
+	for (unsigned n = 0; n < NODES; n++)
+		dsm_stop(c.dsm[n]);
+	before = *steps_packed(c.dsm[0], TABLE_LEAF);
+	for (node_t n = 1; n < NODES; n++)
+		ck_assert_int_eq(steps_push(&c.dsm[0]->shard[0], TABLE_LEAF, n), 0);
+	ck_assert_int_eq(memcmp(&before, steps_packed(c.dsm[0], TABLE_LEAF), sizeof(before)), 0);
+	ck_assert_uint_eq(c.dsm[0]->shard[0].self_count, 0);
+	dsm_stats(c.dsm[0], &stats);
+	ck_assert_uint_eq(stats.pushed, 0);
+	cluster_stop(&c);
+}
+END_TEST
+
 /* The page of a root that is gone is the lowest table of another tree by now, and maps data that looks settled: lent, it would be
  * writable on two nodes at once. */
 START_TEST(data_that_an_old_root_maps_is_never_lent)
@@ -513,6 +537,7 @@ int main(void)
 	tcase_add_test(tc, what_is_written_to_a_replica_is_known_in_the_end);
 	tcase_add_test(tc, an_ordinary_page_is_never_lent);
 	tcase_add_test(tc, data_that_an_old_root_maps_is_never_lent);
+	tcase_add_test(tc, a_page_that_is_lent_is_not_pushed);
 	tcase_add_test(tc, no_node_learns_of_a_table_late);
 	suite_add_tcase(suite, tc);
 	SRunner *sr = srunner_create(suite);
