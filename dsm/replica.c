@@ -389,17 +389,19 @@ static void lend(struct shard *shard, struct replica *e, node_t to)
 }
 
 /* The first lending shows the page as it is now: what was written before to other replicas must be known (R1), or it is not lent.
- */
+ * So the bytes are taken first and the replicas compared then: a vCPU of this node may write to both meanwhile. */
 static struct replica *lend_first(struct shard *shard, rpn_t page)
 {
 	struct replicas *r = &shard->replicas;
 	const uint8_t *bytes = view_bytes(shard->dsm->view, page);
+	uint8_t shown[PAGE_BYTES];
 	struct replica *e;
 
 	if (r->lent == r->home_max || atomic_load_explicit(&r->n, memory_order_relaxed) == REPLICAS_MAX)
 		return NULL;
 	if (!table_settled(bytes) || !table_maps(bytes) || !is_table(shard, page))
 		return NULL;
+	memcpy(shown, bytes, PAGE_BYTES);
 	if (begin_release(shard)) {
 		shard_fail(shard, NOT_UP_TO_DATE);
 		return NULL;
@@ -408,7 +410,7 @@ static struct replica *lend_first(struct shard *shard, rpn_t page)
 		return NULL;
 	r->lent++;
 	pthread_mutex_lock(&r->lock);
-	e = add_locked(r, page, REPLICA_LENT, ++r->gen, bytes);
+	e = add_locked(r, page, REPLICA_LENT, ++r->gen, shown);
 	pthread_mutex_unlock(&r->lock);
 	return e;
 }
