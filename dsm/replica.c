@@ -393,15 +393,14 @@ static void lend(struct shard *shard, struct replica *e, node_t to)
 static struct replica *lend_first(struct shard *shard, rpn_t page)
 {
 	struct replicas *r = &shard->replicas;
-	const uint8_t *bytes = view_bytes(shard->dsm->view, page);
-	uint8_t shown[PAGE_BYTES];
+	uint8_t shown[PAGE_BYTES] __attribute__((aligned(8)));
 	struct replica *e;
 
 	if (r->lent == r->home_max || atomic_load_explicit(&r->n, memory_order_relaxed) == REPLICAS_MAX)
 		return NULL;
-	if (!table_settled(bytes) || !table_maps(bytes) || !is_table(shard, page))
+	memcpy(shown, view_bytes(shard->dsm->view, page), PAGE_BYTES);
+	if (!table_settled(shown) || !table_maps(shown) || !is_table(shard, page))
 		return NULL;
-	memcpy(shown, bytes, PAGE_BYTES);
 	if (begin_release(shard)) {
 		shard_fail(shard, NOT_UP_TO_DATE);
 		return NULL;
