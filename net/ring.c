@@ -45,18 +45,6 @@ void ring_commit(struct ring *ring, size_t len)
 	ring->used += len;
 }
 
-bool ring_put(struct ring *ring, const void *data, size_t len)
-{
-	uint8_t *at = ring_reserve(ring, len);
-
-	if (!at)
-		return false;
-	if (len)
-		memcpy(at, data, len);
-	ring_commit(ring, len);
-	return true;
-}
-
 const uint8_t *ring_front(const struct ring *ring)
 {
 	assert(ring->used);

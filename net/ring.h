@@ -36,10 +36,7 @@ void ring_destroy(struct ring *ring);
 uint8_t *ring_reserve(const struct ring *ring, size_t len);
 void ring_commit(struct ring *ring, size_t len);
 
-/* ring_reserve, a copy, ring_commit. False: no room, nothing changed. */
-CHECKED bool ring_put(struct ring *ring, const void *data, size_t len);
-
-/* The oldest byte; what was put in with it lies behind it. The ring must not be empty (asserted). */
+/* The oldest byte; what was committed with it lies behind it. The ring must not be empty (asserted). */
 const uint8_t *ring_front(const struct ring *ring);
 
 /* The queued bytes, oldest first, as up to two pieces; returns how many. They stay valid until they are taken. */

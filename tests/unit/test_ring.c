@@ -18,6 +18,17 @@ static void make(uint8_t *to, uint32_t number, uint16_t len)
 		to[i] = (uint8_t)(number * 7 + i);
 }
 
+static bool put_bytes(struct ring *ring, const void *bytes, size_t len)
+{
+	uint8_t *at = ring_reserve(ring, len);
+
+	if (!at)
+		return false;
+	memcpy(at, bytes, len);
+	ring_commit(ring, len);
+	return true;
+}
+
 START_TEST(messages_come_back_whole_and_in_order)
 {
 	uint32_t put = 0, taken = 0, wrapped = 0, refused = 0;
@@ -75,7 +86,7 @@ START_TEST(any_number_of_bytes_may_be_taken)
 
 		for (size_t i = 0; i < len; i++)
 			bytes[i] = in++;
-		if (!ring_put(&ring, bytes, len))
+		if (!put_bytes(&ring, bytes, len))
 			in = first;
 		struct iovec piece[2];
 		int n = ring_peek(&ring, piece);
@@ -97,10 +108,10 @@ START_TEST(a_ring_can_be_filled_to_the_last_byte)
 	struct ring ring;
 
 	ck_assert_int_eq(ring_init(SIZE, &ring), 0);
-	ck_assert(ring_put(&ring, bytes, SIZE));
+	ck_assert(put_bytes(&ring, bytes, SIZE));
 	ck_assert_ptr_null(ring_reserve(&ring, 1));
 	ring_take(&ring, 100);
-	ck_assert(ring_put(&ring, bytes, 100));
+	ck_assert(put_bytes(&ring, bytes, 100));
 	ck_assert_ptr_null(ring_reserve(&ring, 1));
 	ck_assert_uint_eq(ring.used, SIZE);
 	ring_take(&ring, SIZE);
