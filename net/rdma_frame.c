@@ -24,6 +24,8 @@ static_assert(sizeof(struct record_head) == RDMA_RECORD_BYTES, "record_head");
 static_assert(RDMA_FRAME_BYTES >= RDMA_FRAME_HEAD_BYTES + RDMA_RECORD_BYTES + WIRE_HDR_BYTES + RDMA_INLINE_MAX,
 	      "any message must fit an empty frame");
 static_assert(RDMA_DEPTH_MAX < RDMA_SLOT_NONE, "slots");
+/* A difference is checked and then used: its sender must not be able to change it in between. */
+static_assert(RDMA_INLINE_MAX >= WIRE_DELTA_MAX, "a difference must not lie in a slot");
 
 uint32_t rdma_slot_bytes(unsigned lane)
 {
