@@ -31,17 +31,6 @@ const char *dsm_optimisation_name(unsigned bit)
 	return bit < ARRAY_SIZE(names) ? names[bit] : NULL;
 }
 
-const char *dsm_optimisation_text(unsigned bit)
-{
-	static const char *const texts[] = {
-#define TEXT(id, name, text) text,
-		DSM_OPTIMISATIONS(TEXT)
-#undef TEXT
-	};
-
-	return bit < ARRAY_SIZE(texts) ? texts[bit] : NULL;
-}
-
 static uint64_t home_pages(const struct dsm *dsm)
 {
 	return dsm->node_first[dsm->config.self + 1] - dsm->node_first[dsm->config.self];

@@ -24,7 +24,8 @@
 #define DSM_REQUEST_TIMEOUT_NS (10 * NS_PER_SEC)
 #define DSM_TICK_NS            NS_PER_SEC
 
-/* Optimisations that can be switched off, to see what each is worth. Name for people, what it is. The order is the wire's. */
+/* Optimisations that can be switched off, to see what each is worth. Name for people, and what it is, for who reads this. The order
+ * is the wire's. */
 #define DSM_OPTIMISATIONS(X)                                                                            \
 	X(REPLICAS, "replicas", "page tables that go round are lent to all nodes; only with one shard") \
 	X(DAMPING, "damping", "a page that several nodes want is kept for a moment")                    \
@@ -45,7 +46,6 @@ enum dsm_optimisation {
 
 /* "replicas"; NULL from DSM_OPTIMISATION_END on. */
 const char *dsm_optimisation_name(unsigned bit);
-const char *dsm_optimisation_text(unsigned bit);
 
 /* What the machine must know of; called once, by a shard thread; returns at once. The shard stops serving: so must the VM. */
 struct dsm_sink {

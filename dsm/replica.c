@@ -538,11 +538,6 @@ bool replica_within(const struct replicas *r, rpn_t first, uint64_t pages)
 	return false;
 }
 
-bool replica_any(const struct replicas *r)
-{
-	return atomic_load_explicit(&r->n, memory_order_relaxed) != 0;
-}
-
 bool replica_overdue(const struct replicas *r, uint64_t now, uint64_t ns)
 {
 	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);

@@ -114,8 +114,6 @@ uint8_t *replica_slot(struct replicas *replicas);
 CHECKED int replica_look(struct shard *shard, uint64_t now);
 /* wake_fd is readable. */
 CHECKED int replica_wake(struct shard *shard);
-/* Whether any page is lent or borrowed here. */
-bool replica_any(const struct replicas *replicas);
 /* The page is here as a replica of another home's. */
 bool replica_borrows(const struct replicas *replicas, rpn_t page);
 /* One of these pages is lent or borrowed here. */
