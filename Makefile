@@ -95,13 +95,13 @@ $(B)/tests/cluster/%: tests/cluster/%.c $(B)/libpangea.a
 FUZZ_CFLAGS = $(filter-out -fsanitize=%,$(ALL_CFLAGS)) -fno-sanitize-recover=all
 $(B)/fuzz/%.o: %.c $(B)/gen/dsdt.hex
 	@mkdir -p $(@D)
-	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
+	$(SAY)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
 $(B)/libpangea-fuzz.a: $(SRC:%.c=$(B)/fuzz/%.o)
 	@rm -f $@
 	@ar rcs $@ $^
 $(B)/tests/fuzz/%: tests/fuzz/%.c $(B)/libpangea-fuzz.a
 	@mkdir -p $(@D)
-	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -MMD -MP -o $@ $< $(B)/libpangea-fuzz.a $(LDLIBS)
+	$(SAY)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -MMD -MP -o $@ $< $(B)/libpangea-fuzz.a $(LDLIBS)
 
 # Programs for the guest's initramfs: static, so that they need nothing there.
 guest-tools: $(GUEST)
