@@ -8,9 +8,9 @@
 
 #include <check.h>
 #include <signal.h>
-#include <stdlib.h>
 
 #include "dsm/proto.h"
+#include "tests/unit/check_main.h"
 
 #define EPOCH  5u
 #define BIT(n) ((uint64_t)1 << (n))
@@ -134,19 +134,13 @@ static inline int bench_run(const char *name, const TTest *const *rows, size_t n
 {
 	Suite *suite = suite_create(name);
 	TCase *tc = tcase_create("rows");
-	SRunner *sr;
-	int failed;
 
 	for (size_t i = 0; i < n; i++)
 		tcase_add_test(tc, rows[i]);
 	if (abort_row)
 		tcase_add_test_raise_signal(tc, abort_row, SIGABRT);
 	suite_add_tcase(suite, tc);
-	sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(suite);
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/check_main.h"
 #include "vmm/acpi.h"
 #include "vmm/acpi_tables.h"
 
@@ -454,8 +455,6 @@ int main(void)
 {
 	Suite *s = suite_create("acpi");
 	TCase *t = tcase_create("acpi");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_set_timeout(t, 60);
@@ -474,8 +473,5 @@ int main(void)
 	tcase_add_test(t, the_configuration_is_what_the_tables_say);
 	tcase_add_test(t, iasl_disassembles_every_table);
 	tcase_add_test(t, iasl_disassembles_the_largest_machine);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

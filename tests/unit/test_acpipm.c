@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "devices/acpipm.h"
+#include "tests/unit/check_main.h"
 
 enum { STATUS = 0, ENABLE = 2, CONTROL = 4, TIMER = 8 };
 
@@ -231,8 +232,6 @@ int main(void)
 {
 	Suite *suite = suite_create("acpipm");
 	TCase *tc = tcase_create("acpipm");
-	SRunner *sr = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -250,8 +249,5 @@ int main(void)
 	tcase_add_test(tc, timer_carry_without_enable_only_shows);
 	tcase_add_test(tc, reset_clears_events);
 	tcase_add_test(tc, gaps_read_zero);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

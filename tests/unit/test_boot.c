@@ -3,6 +3,7 @@
 #include <asm/bootparam.h>
 
 #include "boot_help.h"
+#include "tests/unit/check_main.h"
 #include "vmm/boot_loader.h"
 
 /* ---- bzImage ---- */
@@ -317,8 +318,6 @@ int main(void)
 {
 	Suite *s = suite_create("boot");
 	TCase *t = tcase_create("boot");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_set_timeout(t, 60);
@@ -341,8 +340,5 @@ int main(void)
 	tcase_add_test(t, command_line_as_long_as_the_kernel_takes);
 	tcase_add_test(t, registers_of_the_64_bit_entry);
 	tcase_add_test(t, low_memory_layout_does_not_overlap);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

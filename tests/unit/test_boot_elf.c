@@ -3,6 +3,7 @@
 #include <elf.h>
 
 #include "boot_help.h"
+#include "tests/unit/check_main.h"
 #include "vmm/boot_loader.h"
 
 /* ---- ELF, PVH ---- */
@@ -407,8 +408,6 @@ int main(void)
 {
 	Suite *s = suite_create("boot_elf");
 	TCase *t = tcase_create("boot_elf");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_set_timeout(t, 60);
@@ -432,8 +431,5 @@ int main(void)
 	tcase_add_test(t, multiboot_with_unknown_requirements_is_refused);
 	tcase_add_test(t, multiboot_with_damaged_addresses_is_refused);
 	tcase_add_test(t, registers_of_a_32_bit_entry);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "devices/table.h"
+#include "tests/unit/check_main.h"
 
 /* A device that remembers its last accesses. */
 struct probe {
@@ -483,8 +484,6 @@ int main(void)
 {
 	Suite *suite = suite_create("bus");
 	TCase *bus = tcase_create("bus"), *timer = tcase_create("devtimer"), *board = tcase_create("board");
-	SRunner *sr = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, bus);
 	tcase_add_test(bus, read_reaches_the_device_at_its_offset);
@@ -509,8 +508,5 @@ int main(void)
 	tcase_add_test(board, every_port_of_the_table_is_mapped);
 	tcase_add_test(board, board_on_a_bus_that_is_taken_fails_whole);
 	tcase_add_test(board, two_threads_use_the_board_while_its_timers_run);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/unit/check_main.h"
 #include "vmm/hostcheck.h"
 #include "vmm/kvmprobe.h"
 
@@ -213,8 +214,6 @@ int main(void)
 {
 	Suite *s = suite_create("check");
 	TCase *tc = tcase_create("check");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, tc);
 	tcase_add_checked_fixture(tc, setup, NULL);
@@ -229,9 +228,5 @@ int main(void)
 	tcase_add_loop_test(tc, shadow_paging_is_a_failure_with_the_module_parameter, 0, ARRAY_SIZE(paging));
 	tcase_add_test(tc, paging_without_sysfs_is_taken_to_be_nested);
 	tcase_add_test(tc, probe_has_a_verdict_and_leaves_the_signal_mask);
-
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

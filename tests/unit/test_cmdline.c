@@ -7,6 +7,7 @@
 
 #include "dsm/dsm.h"
 #include "tests/unit/capture.h"
+#include "tests/unit/check_main.h"
 #include "vmm/cmdline.h"
 
 #define ARGS_MAX 160
@@ -463,8 +464,6 @@ int main(void)
 	TCase *run = tcase_create("run");
 	TCase *config = tcase_create("config");
 	TCase *others = tcase_create("others");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(commands, NULL, teardown);
 	tcase_add_checked_fixture(run, NULL, teardown);
@@ -510,9 +509,5 @@ int main(void)
 	tcase_add_test(others, keygen_with_two_files_is_refused);
 	tcase_add_test(others, check_takes_json);
 	tcase_add_test(others, stats_takes_every_option);
-
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

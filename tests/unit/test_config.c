@@ -7,6 +7,7 @@
 
 #include "dsm/dsm.h"
 #include "tests/unit/capture.h"
+#include "tests/unit/check_main.h"
 #include "vmm/config.h"
 #include "vmm/exitcode.h"
 
@@ -611,8 +612,6 @@ int main(void)
 	TCase *whole = tcase_create("whole");
 	TCase *fields = tcase_create("fields");
 	TCase *file = tcase_create("file");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(nodes, setup, teardown);
 	tcase_add_checked_fixture(whole, setup, teardown);
@@ -675,9 +674,5 @@ int main(void)
 	tcase_add_test(file, huge_file_is_refused);
 	tcase_add_test(file, file_is_read);
 	tcase_add_test(file, file_that_is_missing_or_a_folder_is_refused);
-
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

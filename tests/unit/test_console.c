@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "capture.h"
+#include "tests/unit/check_main.h"
 #include "vmm/console.h"
 
 #define WAIT_MS 5000
@@ -352,8 +353,6 @@ int main(void)
 {
 	Suite *s = suite_create("console");
 	TCase *t = tcase_create("console");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_add_checked_fixture(t, setup, teardown);
@@ -375,8 +374,5 @@ int main(void)
 	tcase_add_test(t, escape_in_two_pieces_is_one);
 	tcase_add_test(t, key_that_is_no_command_is_the_guests);
 	tcase_add_test(t, ctrl_a_b_is_a_break);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

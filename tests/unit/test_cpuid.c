@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "capture.h"
+#include "tests/unit/check_main.h"
 #include "vcpu/cpuid.h"
 
 #define BIT(n) (1u << (n))
@@ -276,8 +277,6 @@ int main(void)
 {
 	Suite *s = suite_create("cpuid");
 	TCase *t = tcase_create("cpuid");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_add_checked_fixture(t, setup, NULL);
@@ -299,8 +298,5 @@ int main(void)
 	tcase_add_test(t, vcpu_has_its_apic_id_and_a_package_of_its_own);
 	tcase_add_test(t, vcpu_of_an_old_processor_has_no_leaf_above_its_highest);
 	tcase_add_test(t, descriptor_that_is_not_kvm_is_an_error);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

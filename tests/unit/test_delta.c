@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "dsm/delta.h"
+#include "tests/unit/check_main.h"
 
 static uint8_t old[PAGE_BYTES], new[PAGE_BYTES], out[2 * PAGE_BYTES];
 static size_t len;
@@ -122,8 +123,6 @@ int main(void)
 {
 	Suite *suite = suite_create("delta");
 	TCase *tc = tcase_create("delta");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, equal_pages_differ_by_nothing);
 	tcase_add_test(tc, one_byte_costs_its_word_and_a_head);
@@ -133,9 +132,5 @@ int main(void)
 	tcase_add_test(tc, runs_that_no_encoder_writes_are_refused);
 	tcase_add_test(tc, a_delta_that_ends_early_is_refused);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return check_main(suite);
 }

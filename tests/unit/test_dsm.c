@@ -18,6 +18,7 @@
 #include "dsm/steps.h"
 #include "net/loop.h"
 #include "net/tcp.h"
+#include "tests/unit/check_main.h"
 #include "tests/unit/dsm_help.h"
 
 #define NODE_BLOCKS 2
@@ -540,9 +541,5 @@ int main(void)
 	tcase_add_test(tc, a_page_that_is_lent_is_not_pushed);
 	tcase_add_test(tc, no_node_learns_of_a_table_late);
 	suite_add_tcase(suite, tc);
-	SRunner *sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(suite);
 }

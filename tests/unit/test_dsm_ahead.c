@@ -2,6 +2,7 @@
 /* Pages that nobody waits for are said to be such on their way, and those that somebody waits for are not (WIRE_F_AHEAD). */
 #include <check.h>
 
+#include "tests/unit/check_main.h"
 #include "tests/unit/dsm_help.h"
 
 #define PAGES 300u
@@ -124,10 +125,5 @@ int main(void)
 	tcase_add_loop_test(tc, pages_asked_for_ahead_are_sent_as_such, 0, 2);
 	tcase_add_test(tc, pages_that_are_waited_for_are_not);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "tests/unit/check_main.h"
 #include "tests/unit/dsm_help.h"
 
 #define NODE_BLOCKS 8u
@@ -355,9 +356,5 @@ int main(void)
 	tcase_add_test(tc, what_another_node_writes_is_pushed);
 	tcase_add_test(tc, pushes_that_cross_with_requests_lose_nothing);
 	suite_add_tcase(suite, tc);
-	SRunner *sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(suite);
 }

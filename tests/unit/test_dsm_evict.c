@@ -18,6 +18,7 @@
 #include "dsm/dsm.h"
 #include "dsm/evict.h"
 #include "net/loop.h"
+#include "tests/unit/check_main.h"
 #include "tests/unit/dsm_help.h"
 
 #define NODE_PAGES (4 * BLOCK_PAGES)
@@ -421,9 +422,5 @@ int main(void)
 	tcase_add_test(tc, a_budget_below_the_minimum_is_refused);
 	tcase_add_test(tc, after_a_reset_the_frames_are_free);
 	suite_add_tcase(suite, tc);
-	SRunner *sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(suite);
 }

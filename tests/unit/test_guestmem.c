@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/guestmem.h"
+#include "tests/unit/check_main.h"
 
 #define LOW_PAGES  4
 #define HIGH_PAGES 2
@@ -127,8 +128,6 @@ int main(void)
 {
 	Suite *s = suite_create("guestmem");
 	TCase *tc = tcase_create("guestmem");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, tc);
 	tcase_add_checked_fixture(tc, setup, NULL);
@@ -142,9 +141,5 @@ int main(void)
 	tcase_add_test(tc, refused_read_changes_nothing);
 	tcase_add_test(tc, ram_pages_have_their_addresses);
 	tcase_add_test(tc, page_that_is_none_has_no_address);
-
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "kallsyms_help.h"
+#include "tests/unit/check_main.h"
 #include "vmm/guestsyms.h"
 
 #define RAM_BYTES   (64 * MIB)
@@ -275,9 +276,5 @@ int main(void)
 	tcase_add_loop_test(t, symbols_of_a_file_name_pages, 0, ARRAY_SIZE(loads));
 	tcase_add_test(t, long_names_and_many_aliases_fit);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

@@ -3,6 +3,7 @@
 #include <check.h>
 
 #include "dsm/history.h"
+#include "tests/unit/check_main.h"
 
 #define BIT(n) ((uint64_t)1 << (n))
 
@@ -78,8 +79,6 @@ int main(void)
 {
 	Suite *suite = suite_create("history");
 	TCase *tc = tcase_create("history");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, who_upgrades_what_it_read_last_makes_a_page_migrate);
 	tcase_add_test(tc, producer_that_writes_again_what_others_read_does_not);
@@ -88,9 +87,5 @@ int main(void)
 	tcase_add_test(tc, probe_has_to_be_passed_again);
 	tcase_add_test(tc, write_without_a_copy_says_nothing);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return check_main(suite);
 }

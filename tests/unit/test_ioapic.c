@@ -2,9 +2,9 @@
 /* The IOAPIC against the 82093AA datasheet and SDM vol. 3A 10.11. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 
 #include "devices/ioapic.h"
+#include "tests/unit/check_main.h"
 
 struct fixture {
 	struct msi_sink sink;
@@ -352,8 +352,6 @@ int main(void)
 {
 	Suite *s = suite_create("ioapic");
 	TCase *t = tcase_create("ioapic");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(t, power_up_state);
 	tcase_add_test(t, id_is_four_bits_and_version_is_read_only);
@@ -376,9 +374,5 @@ int main(void)
 	tcase_add_test(t, polarity_has_no_effect);
 	tcase_add_test(t, reset_masks_everything_and_keeps_the_lines);
 	suite_add_tcase(s, t);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

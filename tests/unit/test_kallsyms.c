@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "kallsyms_help.h"
+#include "tests/unit/check_main.h"
 
 #define N 700u /* more than two markers */
 
@@ -292,9 +293,5 @@ int main(void)
 	tcase_add_test(t, name_longer_than_any_is_refused);
 	tcase_add_loop_test(t, tables_of_the_real_kernel_are_read, 0, 2);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "dsm/kept.h"
+#include "tests/unit/check_main.h"
 #include "tests/unit/dsm_peer.h"
 
 #define THEIRS (PEER_PAGES + 5) /* a page whose home the peer is */
@@ -287,9 +288,5 @@ int main(void)
 	tcase_add_test(tc, a_page_that_was_not_asked_for_replaces_nothing_that_was_named);
 	tcase_add_loop_test(tc, a_difference_that_cannot_be_is_the_peers_fault, 0, 4);
 	suite_add_tcase(suite, tc);
-	SRunner *sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(suite);
 }

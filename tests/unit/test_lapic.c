@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The local APIC against SDM vol. 3A, chapter "APIC": states, modes and registers. */
 #include "lapic_help.h"
+#include "tests/unit/check_main.h"
 
 /* --- States, 10.4.7 --- */
 
@@ -361,8 +362,6 @@ int main(void)
 {
 	Suite *s = suite_create("lapic");
 	TCase *t = tcase_create("lapic");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(t, power_up_state_is_the_manuals);
 	tcase_add_test(t, the_bsp_has_its_flag_and_waits_for_nobody);
@@ -389,9 +388,5 @@ int main(void)
 	tcase_add_test(t, x2apic_eoi_and_self_ipi_cannot_be_read);
 	tcase_add_test(t, x2apic_icr_reads_back_64_bits_with_delivery_idle);
 	suite_add_tcase(s, t);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The local APIC against SDM vol. 3A, chapter "APIC": priorities, EOI, software disable, errors, local vector table. */
 #include "lapic_help.h"
+#include "tests/unit/check_main.h"
 
 /* --- Priorities, 10.8.3.1 --- */
 
@@ -373,8 +374,6 @@ int main(void)
 {
 	Suite *s = suite_create("lapic_delivery");
 	TCase *t = tcase_create("lapic_delivery");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(t, only_a_class_above_tpr_is_delivered);
 	tcase_add_test(t, the_highest_vector_comes_first_and_nests_by_class);
@@ -403,9 +402,5 @@ int main(void)
 	tcase_add_test(t, a_counter_overflow_masks_its_entry);
 	tcase_add_test(t, a_local_source_with_an_illegal_vector_or_mode_delivers_nothing);
 	suite_add_tcase(s, t);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

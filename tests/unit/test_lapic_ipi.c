@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The local APIC against SDM vol. 3A, chapter "APIC": sending, INIT and SIPI, destinations. */
 #include "lapic_help.h"
+#include "tests/unit/check_main.h"
 
 /* --- Sending, 10.6.1 and 10.12.9 --- */
 
@@ -407,8 +408,6 @@ int main(void)
 {
 	Suite *s = suite_create("lapic_ipi");
 	TCase *t = tcase_create("lapic_ipi");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(t, xapic_icr_becomes_a_message);
 	tcase_add_test(t, x2apic_icr_has_a_32_bit_destination);
@@ -439,9 +438,5 @@ int main(void)
 	tcase_add_test(t, destination_255_of_300_vcpus_is_a_broadcast_or_one_of_them);
 	tcase_add_test(t, routes_need_not_be_in_the_order_of_ids);
 	suite_add_tcase(s, t);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

@@ -2,8 +2,8 @@
 /* The timer of the local APIC against SDM vol. 3A 10.5.4. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 
+#include "tests/unit/check_main.h"
 #include "vcpu/lapic.h"
 
 enum { SVR = 0xf0, EOI = 0xb0, ESR = 0x280, TIMER = 0x320, TMICT = 0x380, TMCCT = 0x390, TDCR = 0x3e0 };
@@ -449,8 +449,6 @@ int main(void)
 {
 	Suite *s = suite_create("lapic_timer");
 	TCase *t = tcase_create("lapic_timer");
-	SRunner *sr;
-	int failed;
 
 	tcase_add_test(t, one_shot_counts_down_once);
 	tcase_add_test(t, periodic_goes_on_from_the_grid);
@@ -482,9 +480,5 @@ int main(void)
 	tcase_add_test(t, x2apic_timer_registers);
 	tcase_add_test(t, a_moved_timer_keeps_its_time_left);
 	suite_add_tcase(s, t);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

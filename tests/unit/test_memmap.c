@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/unit/check_main.h"
 #include "vmm/memmap.h"
 
 static struct memmap build(const struct memmap_spec *spec, size_t n)
@@ -254,8 +254,6 @@ int main(void)
 {
 	Suite *s = suite_create("memmap");
 	TCase *t = tcase_create("memmap");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_add_test(t, ranges_and_vcpus_are_contiguous);
@@ -278,8 +276,5 @@ int main(void)
 	tcase_add_test(t, e820_of_a_machine_with_high_ram);
 	tcase_add_test(t, guestmem_has_a_range_on_each_side_of_the_hole);
 	tcase_add_test(t, guestmem_of_a_small_machine_has_one_range);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "net/auth.h"
 #include "net/tcp.h"
+#include "tests/unit/check_main.h"
 #include "vmm/mesh.h"
 
 #define SHORT_NS (50 * NS_PER_MS)
@@ -459,8 +460,6 @@ int main(void)
 	Suite *s = suite_create("mesh");
 	TCase *messages = tcase_create("messages");
 	TCase *mesh = tcase_create("mesh");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, messages);
 	tcase_add_checked_fixture(messages, pair, unpair);
@@ -489,9 +488,5 @@ int main(void)
 	tcase_add_test(mesh, node_that_nobody_connects_to_gives_up_at_the_deadline);
 	tcase_add_test(mesh, node_that_does_not_listen_is_named);
 	tcase_add_test(mesh, node_with_another_key_is_refused);
-
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

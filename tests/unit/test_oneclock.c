@@ -6,6 +6,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "tests/unit/check_main.h"
 #include "vcpu/oneclock.h"
 
 #define KHZ 2000000ull /* 2 GHz: 2 cycles a ns */
@@ -400,9 +401,5 @@ int main(void)
 	tcase_add_test(tc, steps_are_forward_and_in_time);
 	tcase_add_loop_test(tc, counters_stay_together, 0, 12);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return check_main(suite);
 }

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "dsm/pagetab.h"
+#include "tests/unit/check_main.h"
 
 #define SLOTS 16u
 
@@ -157,8 +158,6 @@ int main(void)
 {
 	Suite *s = suite_create("pagetab");
 	TCase *t = tcase_create("pagetab");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_add_checked_fixture(t, setup, teardown);
@@ -173,8 +172,5 @@ int main(void)
 	tcase_add_test_raise_signal(t, page_is_not_added_twice, SIGABRT);
 	tcase_add_test_raise_signal(t, page_that_is_not_there_is_not_removed, SIGABRT);
 	tcase_add_test_raise_signal(t, slots_are_a_power_of_two, SIGABRT);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "devices/pit.h"
+#include "tests/unit/check_main.h"
 
 #define MODE_0_CH2 0xb0 /* low byte, high byte */
 
@@ -378,8 +379,6 @@ int main(void)
 {
 	Suite *suite = suite_create("pit");
 	TCase *tc = tcase_create("pit");
-	SRunner *sr = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -401,8 +400,5 @@ int main(void)
 	tcase_add_test(tc, fastest_period_cannot_flood);
 	tcase_add_test(tc, nothing_programmed_counts_or_interrupts);
 	tcase_add_test(tc, reset_stops_everything);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

@@ -3,6 +3,7 @@
 #include <check.h>
 
 #include "dsm/polling.h"
+#include "tests/unit/check_main.h"
 
 #define US NS_PER_US
 
@@ -96,10 +97,5 @@ int main(void)
 	tcase_add_test(tc, only_sleeps_that_end_in_work_count);
 	tcase_add_test(tc, what_was_asked_for_is_kept);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

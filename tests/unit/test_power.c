@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "devices/table.h"
+#include "tests/unit/check_main.h"
 
 struct fixture {
 	struct device_clock clock;
@@ -200,8 +201,6 @@ int main(void)
 {
 	Suite *suite = suite_create("power");
 	TCase *tc = tcase_create("power");
-	SRunner *sr = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -215,8 +214,5 @@ int main(void)
 	tcase_add_test(tc, post_port_keeps_its_byte);
 	tcase_add_test(tc, debug_exit_code_is_odd);
 	tcase_add_test(tc, reading_the_debug_exit_does_nothing);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

@@ -3,6 +3,7 @@
 #include <check.h>
 
 #include "dsm/readers.h"
+#include "tests/unit/check_main.h"
 
 #define BIT(n) ((uint64_t)1 << (n))
 
@@ -114,9 +115,5 @@ int main(void)
 	tcase_add_test(tc, now_and_then_it_is_left_to_them_to_ask);
 	tcase_add_test(tc, a_page_in_use_is_not_displaced_at_once);
 	suite_add_tcase(suite, tc);
-	SRunner *sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(suite);
 }

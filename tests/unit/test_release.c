@@ -6,6 +6,7 @@
 #include <check.h>
 #include <errno.h>
 
+#include "tests/unit/check_main.h"
 #include "tests/unit/dsm_peer.h"
 
 #define TABLE(n) (PEER_PAGES + 10 + (n))
@@ -139,9 +140,5 @@ int main(void)
 	tcase_add_test(tc, a_page_leaves_at_once_when_no_table_was_written);
 	tcase_add_test(tc, a_page_asked_for_while_others_wait_waits_for_its_own_tables);
 	suite_add_tcase(suite, tc);
-	SRunner *sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(suite);
 }

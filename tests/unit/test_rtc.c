@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "devices/rtc.h"
+#include "tests/unit/check_main.h"
 
 /* 2024-02-29 23:59:50 UTC, a Thursday. */
 #define START_SEC 1709251190ull
@@ -369,8 +370,6 @@ int main(void)
 {
 	Suite *suite = suite_create("rtc");
 	TCase *tc = tcase_create("rtc");
-	SRunner *sr = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -394,8 +393,5 @@ int main(void)
 	tcase_add_test(tc, status_registers_ignore_writes);
 	tcase_add_test(tc, reset_ends_interrupts);
 	tcase_add_test(tc, memory_sizes_for_firmware);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

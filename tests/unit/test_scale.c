@@ -2,10 +2,10 @@
 /* The largest machine, 64 nodes with 1024 vCPUs and 32 TiB: its map, its messages, its APIC ids. Its ACPI tables: test_acpi.c. */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "net/wire.h"
+#include "tests/unit/check_main.h"
 #include "vcpu/cpuid.h"
 #include "vcpu/vcpu.h"
 #include "vmm/memmap.h"
@@ -199,8 +199,6 @@ int main(void)
 {
 	Suite *s = suite_create("scale");
 	TCase *t = tcase_create("scale");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_add_test(t, every_vcpu_and_page_has_its_node);
@@ -211,8 +209,5 @@ int main(void)
 	tcase_add_test(t, ids_above_254_start_in_x2apic_mode_and_others_do_not);
 	tcase_add_test(t, each_of_1024_vcpus_is_reached_alone_in_its_cluster_and_with_all);
 	tcase_add_test(t, cpuid_tells_the_last_vcpu_its_whole_id);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(s);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "devices/serial.h"
+#include "tests/unit/check_main.h"
 
 enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR, FCR = IIR };
 
@@ -416,8 +417,6 @@ int main(void)
 {
 	Suite *suite = suite_create("serial");
 	TCase *tc = tcase_create("serial");
-	SRunner *sr = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_set_timeout(tc, 60);
@@ -443,8 +442,5 @@ int main(void)
 	tcase_add_test(tc, clearing_the_fifo_drops_it);
 	tcase_add_test(tc, status_registers_ignore_writes);
 	tcase_add_test(tc, input_from_another_thread_keeps_its_order);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

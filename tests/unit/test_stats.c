@@ -2,6 +2,7 @@
 #include <check.h>
 
 #include "dsm/stats.h"
+#include "tests/unit/check_main.h"
 
 static struct dsm_stats stats, other;
 
@@ -143,8 +144,6 @@ int main(void)
 {
 	Suite *s = suite_create("stats");
 	TCase *t = tcase_create("stats");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, t);
 	tcase_add_test(t, percentile_without_samples_is_zero);
@@ -158,8 +157,5 @@ int main(void)
 	tcase_add_test(t, page_colder_than_a_full_list_is_dropped);
 	tcase_add_test(t, sum_has_every_counter_and_both_histograms);
 	tcase_add_test(t, sum_merges_the_hot_lists);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "capture.h"
+#include "tests/unit/check_main.h"
 #include "vmm/exitcode.h"
 #include "vmm/statscmd.h"
 #include "vmm/statsock.h"
@@ -372,9 +373,5 @@ int main(void)
 	tcase_add_test(t, command_says_that_no_such_node_runs);
 	tcase_add_test(t, command_survives_any_answer);
 	suite_add_tcase(suite, t);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return check_main(suite);
 }

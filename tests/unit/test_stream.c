@@ -3,6 +3,7 @@
 #include <check.h>
 
 #include "dsm/stream.h"
+#include "tests/unit/check_main.h"
 
 static struct streams s;
 
@@ -121,8 +122,6 @@ int main(void)
 {
 	Suite *suite = suite_create("stream");
 	TCase *tc = tcase_create("stream");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, fresh, NULL);
 	tcase_add_test(tc, two_neighbours_begin_a_stream_and_windows_double);
@@ -134,9 +133,5 @@ int main(void)
 	tcase_add_test(tc, fault_inside_a_window_asks_for_nothing);
 	tcase_add_test(tc, wasted_windows_shrink_and_used_ones_grow_them_again);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return check_main(suite);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a mistyped word may have meant. */
 #include <check.h>
-#include <stdlib.h>
 
+#include "tests/unit/check_main.h"
 #include "vmm/suggest.h"
 
 START_TEST(distance_counts_letters)
@@ -59,15 +59,10 @@ int main(void)
 {
 	Suite *suite = suite_create("suggest");
 	TCase *tc = tcase_create("suggest");
-	SRunner *sr = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, distance_counts_letters);
 	tcase_add_test(tc, a_long_word_is_far);
 	tcase_add_test(tc, the_nearest_is_suggested_and_nothing_far);
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_main(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dsm/tables.h"
+#include "tests/unit/check_main.h"
 
 #define PAGES 16u
 #define KERN  UINT64_C(0x63) /* present, writable, accessed, dirty */
@@ -201,9 +202,5 @@ int main(void)
 	tcase_add_test(tc, a_search_ends);
 	tcase_add_loop_test(tc, settled_is_what_no_walk_changes, 0, ARRAY_SIZE(entries));
 	suite_add_tcase(suite, tc);
-	SRunner *sr = srunner_create(suite);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(suite);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The guest's counter as the processor computes it: KVM's ratio, the offset modulo 2^64. */
 #include <check.h>
-#include <stdlib.h>
 
+#include "tests/unit/check_main.h"
 #include "vcpu/tsc.h"
 
 START_TEST(rates_within_kvms_tolerance_are_not_scaled)
@@ -47,9 +47,5 @@ int main(void)
 	tcase_add_test(tc, rates_within_kvms_tolerance_are_not_scaled);
 	tcase_add_test(tc, scaling_is_that_of_the_processor);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return check_main(suite);
 }

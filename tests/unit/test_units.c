@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/units.h"
+#include "tests/unit/check_main.h"
 
 static void bytes_are(const char *text, uint64_t want)
 {
@@ -107,8 +108,6 @@ int main(void)
 {
 	Suite *s = suite_create("units");
 	TCase *tc = tcase_create("units");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, tc);
 	tcase_add_test(tc, number_without_suffix_is_bytes);
@@ -119,9 +118,5 @@ int main(void)
 	tcase_add_test(tc, number_over_its_maximum_is_out_of_range);
 	tcase_add_test(tc, text_that_is_no_number_is_refused);
 	tcase_add_test(tc, sizes_are_formatted_in_the_largest_unit_that_fits);
-
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }

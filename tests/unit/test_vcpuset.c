@@ -2,6 +2,7 @@
 #include <check.h>
 
 #include "base/vcpuset.h"
+#include "tests/unit/check_main.h"
 
 static struct vcpuset set;
 
@@ -94,8 +95,6 @@ int main(void)
 {
 	Suite *s = suite_create("vcpuset");
 	TCase *tc = tcase_create("vcpuset");
-	SRunner *sr = srunner_create(s);
-	int failed;
 
 	suite_add_tcase(s, tc);
 	tcase_add_checked_fixture(tc, setup, NULL);
@@ -106,9 +105,5 @@ int main(void)
 	tcase_add_test(tc, members_come_in_order);
 	tcase_add_test(tc, next_starts_at_the_given_member_and_not_before);
 	tcase_add_test(tc, every_member_of_a_full_set_is_found_from_everywhere);
-
-	srunner_run_all(sr, CK_NORMAL);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? 1 : 0;
+	return check_main(s);
 }
