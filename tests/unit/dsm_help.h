@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tests of dsm as it ships share (test_dsm.c, test_dsm_evict.c): several nodes in one process, threads that stand for
- * vCPUs, and a seed, which each test prints. If dsm fails or a peer is lost the test ends at once with a line on stderr: threads
- * sleep in faults that nobody will serve.
+ * What the tests of dsm as it ships share: several nodes in one process, threads that stand for vCPUs, and a seed, which each test
+ * prints. If dsm fails or a peer is lost the test ends at once with a line on stderr: threads sleep in faults that nobody will
+ * serve.
  */
 #ifndef UNIT_DSM_HELP_H
 #define UNIT_DSM_HELP_H
@@ -93,15 +93,67 @@ static inline void cluster_node(struct cluster *c, unsigned n, const rpn_t *firs
 	ck_assert_int_eq(dsm_start(c->dsm[n]), 0);
 }
 
-static inline void cluster_stop(struct cluster *c)
+/* All nodes stop; what they have counted and their memory are still there. */
+static inline void cluster_halt(struct cluster *c)
 {
 	atomic_store(&c->ending, true);
 	for (unsigned n = 0; n < c->nodes; n++)
 		dsm_stop(c->dsm[n]);
+}
+
+static inline void cluster_free(struct cluster *c)
+{
 	for (unsigned n = 0; n < c->nodes; n++)
 		dsm_free(c->dsm[n]);
-	if (c->loop)
-		loop_free(c->loop);
+	loop_free(c->loop);
+}
+
+static inline void cluster_stop(struct cluster *c)
+{
+	cluster_halt(c);
+	cluster_free(c);
+}
+
+/* As a machine's reset does: all nodes stop, forget, and start in epoch 2. */
+static inline void cluster_reset(struct cluster *c)
+{
+	for (unsigned n = 0; n < c->nodes; n++)
+		dsm_stop(c->dsm[n]);
+	for (unsigned n = 0; n < c->nodes; n++)
+		ck_assert_int_eq(dsm_reset(c->dsm[n], 2), 0);
+	for (unsigned n = 0; n < c->nodes; n++)
+		ck_assert_int_eq(dsm_start(c->dsm[n]), 0);
+}
+
+/* What one node has counted. */
+static inline struct dsm_stats stats_of(const struct cluster *c, unsigned node)
+{
+	struct dsm_stats stats;
+
+	dsm_stats(c->dsm[node], &stats);
+	return stats;
+}
+
+/* What all of them have. */
+static inline struct dsm_stats stats_of_all(const struct cluster *c)
+{
+	struct dsm_stats all = {0};
+
+	for (unsigned n = 0; n < c->nodes; n++) {
+		struct dsm_stats one = stats_of(c, n);
+
+		dsm_stats_add(&all, &one);
+	}
+	return all;
+}
+
+/* A thread a node runs `program`; the racers' rounds and random numbers are set. Returns when all are through. */
+static inline void run_racers(struct racer *racer, unsigned n, void *(*program)(void *))
+{
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_int_eq(pthread_create(&racer[i].thread, NULL, program, &racer[i]), 0);
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_int_eq(pthread_join(racer[i].thread, NULL), 0);
 }
 
 static inline volatile uint64_t *word(struct cluster *c, unsigned node, rpn_t page, unsigned index)

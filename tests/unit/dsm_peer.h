@@ -24,16 +24,8 @@ static inline void peer_start(struct cluster *c, unsigned here, unsigned without
 	ck_assert_int_eq(loop_new(2, 2, &options, &c->loop), 0);
 	for (unsigned n = 0; n < here; n++) {
 		struct net_lane *lane = loop_lane(c->loop, n, 1);
-		struct dsm_config config = {.self = n,
-					    .nodes = 2,
-					    .node_first = first,
-					    .shards = 1,
-					    .lane = &lane,
-					    .without = without | DSM_WITHOUT(AHEAD) | DSM_WITHOUT(MIGRATION) | DSM_WITHOUT(DAMPING),
-					    .sink = &c->sink};
 
-		ck_assert_int_eq(dsm_new(&config, &c->dsm[n]), 0);
-		ck_assert_int_eq(dsm_start(c->dsm[n]), 0);
+		cluster_node(c, n, first, &lane, without | DSM_WITHOUT(AHEAD) | DSM_WITHOUT(MIGRATION) | DSM_WITHOUT(DAMPING), 0);
 	}
 }
 

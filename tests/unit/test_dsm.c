@@ -250,12 +250,7 @@ START_TEST(after_a_reset_all_is_zero_and_private)
 	start(&c, 2, 1, false, seed());
 	for (rpn_t p = 0; p < 2 * NODE_PAGES; p += 3)
 		*word(&c, (unsigned)(p & 1), p, 0) = 7;
-	for (unsigned n = 0; n < 2; n++)
-		dsm_stop(c.dsm[n]);
-	for (unsigned n = 0; n < 2; n++)
-		ck_assert_int_eq(dsm_reset(c.dsm[n], 2), 0);
-	for (unsigned n = 0; n < 2; n++)
-		ck_assert_int_eq(dsm_start(c.dsm[n]), 0);
+	cluster_reset(&c);
 	dsm_stats(c.dsm[0], &before);
 	for (rpn_t p = 0; p < NODE_PAGES; p += 3)
 		ck_assert_uint_eq(*word(&c, 0, p, 0), 0);
@@ -296,10 +291,7 @@ static void walk(struct cluster *c, unsigned node)
 
 static uint64_t lent(struct cluster *c)
 {
-	struct dsm_stats stats;
-
-	dsm_stats(c->dsm[0], &stats);
-	return stats.replicas_lent;
+	return stats_of(c, 0).replicas_lent;
 }
 
 static void walk_until_lent(struct cluster *c)

@@ -31,14 +31,6 @@ static void start(struct cluster *c, unsigned nodes, unsigned shards, unsigned w
 	}
 }
 
-static struct dsm_stats stats_of(const struct cluster *c, unsigned node)
-{
-	struct dsm_stats stats;
-
-	dsm_stats(c->dsm[node], &stats);
-	return stats;
-}
-
 /* Until the node has counted so many, or ten seconds are over. */
 #define WAIT_FOR(c, node, counter, least)                                         \
 	do {                                                                      \
@@ -136,36 +128,44 @@ static void *own_words(void *arg)
 	return NULL;
 }
 
-static void words_are_kept(unsigned shards, unsigned without, unsigned rounds)
+/* A node's racers, `rounds` each; every node's sum of its words of the first `pages` pages is what it added. */
+static void race(struct cluster *c, uint64_t s, void *(*program)(void *), const unsigned rounds[NODES], rpn_t pages)
 {
 	struct racer racer[NODES];
-	uint64_t s = seed(), sum[NODES] = {0};
+
+	for (unsigned n = 0; n < NODES; n++)
+		racer[n] = (struct racer){.c = c, .node = n, .rounds = rounds[n], .random = s * 2654435761u + n + 1};
+	run_racers(racer, NODES, program);
+	for (unsigned n = 0; n < NODES; n++) {
+		uint64_t sum = 0;
+
+		for (rpn_t p = 0; p < pages; p++)
+			sum += *word(c, (unsigned)(p % NODES), p, n);
+		ck_assert_uint_eq(sum, racer[n].added);
+	}
+}
+
+static void words_are_kept(unsigned shards)
+{
+	static const unsigned rounds[NODES] = {2, 2, 2};
+	uint64_t s = seed();
 	struct cluster c;
 
-	start(&c, NODES, shards, without, s);
-	for (unsigned n = 0; n < NODES; n++) {
-		racer[n] = (struct racer){.c = &c, .node = n, .rounds = rounds, .random = s * 2654435761u + n + 1};
-		ck_assert_int_eq(pthread_create(&racer[n].thread, NULL, own_words, &racer[n]), 0);
-	}
-	for (unsigned n = 0; n < NODES; n++)
-		pthread_join(racer[n].thread, NULL);
-	for (rpn_t p = 0; p < NODES * NODE_PAGES; p++)
-		for (unsigned n = 0; n < NODES; n++)
-			sum[n] += *word(&c, (unsigned)(p % NODES), p, n);
-	for (unsigned n = 0; n < NODES; n++)
-		ck_assert_uint_eq(sum[n], racer[n].added);
+	start(&c, NODES, shards, 0, s);
+	race(&c, s, own_words, rounds, NODES * NODE_PAGES);
+	ck_assert_uint_gt(stats_of_all(&c).blocks_given, 0);
 	cluster_stop(&c);
 }
 
 START_TEST(blocks_that_are_given_lose_nothing)
 {
-	words_are_kept(1, 0, 2);
+	words_are_kept(1);
 }
 END_TEST
 
 START_TEST(blocks_that_are_given_over_shards_lose_nothing)
 {
-	words_are_kept(2, 0, 2);
+	words_are_kept(2);
 }
 END_TEST
 
@@ -228,22 +228,12 @@ static void *visit(void *arg)
 
 START_TEST(a_block_that_is_merged_while_it_is_written_loses_nothing)
 {
-	struct racer racer[NODES];
-	uint64_t s = seed(), sum[NODES] = {0};
+	static const unsigned rounds[NODES] = {2000, 20, 20};
+	uint64_t s = seed();
 	struct cluster c;
 
 	start(&c, NODES, 1, 0, s);
-	for (unsigned n = 0; n < NODES; n++) {
-		racer[n] = (struct racer){.c = &c, .node = n, .rounds = n ? 20 : 2000, .random = s * 2654435761u + n + 1};
-		ck_assert_int_eq(pthread_create(&racer[n].thread, NULL, visit, &racer[n]), 0);
-	}
-	for (unsigned n = 0; n < NODES; n++)
-		pthread_join(racer[n].thread, NULL);
-	for (rpn_t p = 0; p < BLOCK_PAGES; p++)
-		for (unsigned n = 0; n < NODES; n++)
-			sum[n] += *word(&c, 0, p, n);
-	for (unsigned n = 0; n < NODES; n++)
-		ck_assert_uint_eq(sum[n], racer[n].added);
+	race(&c, s, visit, rounds, BLOCK_PAGES);
 	ck_assert_uint_gt(stats_of(&c, 0).merges, 0);
 	cluster_stop(&c);
 }
@@ -252,7 +242,6 @@ END_TEST
 /* Node `writer` writes a page of node 0, the others read it a while apart, and again. */
 static void copies_are_pushed(unsigned writer)
 {
-	struct dsm_stats all = {0};
 	struct cluster c;
 
 	start(&c, NODES, 1, 0, seed());
@@ -268,11 +257,7 @@ static void copies_are_pushed(unsigned writer)
 			usleep(5000);
 		}
 	}
-	for (unsigned n = 0; n < NODES; n++) {
-		struct dsm_stats one = stats_of(&c, n);
-
-		dsm_stats_add(&all, &one);
-	}
+	struct dsm_stats all = stats_of_all(&c);
 	ck_assert_uint_gt(all.pushed, 20);
 	ck_assert_uint_ge(all.pushed_in + NODES, all.pushed);
 	ck_assert_uint_lt(all.faults_read, 40 * 2 - 15);
@@ -313,26 +298,14 @@ static void *read_mostly(void *arg)
 
 START_TEST(pushes_that_cross_with_requests_lose_nothing)
 {
-	struct racer racer[NODES];
-	uint64_t s = seed(), sum[NODES] = {0}, pushed = 0;
+	static const unsigned rounds[NODES] = {6000, 6000, 6000};
+	uint64_t s = seed();
 	struct cluster c;
 
 	start(&c, NODES, 1, 0, s);
-	*word(&c, 0, 5, 0) = 1;
-	for (unsigned n = 0; n < NODES; n++) {
-		racer[n] = (struct racer){.c = &c, .node = n, .rounds = 6000, .random = s * 2654435761u + n + 1};
-		ck_assert_int_eq(pthread_create(&racer[n].thread, NULL, read_mostly, &racer[n]), 0);
-	}
-	for (unsigned n = 0; n < NODES; n++)
-		pthread_join(racer[n].thread, NULL);
-	for (rpn_t p = 0; p < 4; p++)
-		for (unsigned n = 0; n < NODES; n++)
-			sum[n] += *word(&c, 0, p, n);
-	for (unsigned n = 0; n < NODES; n++) {
-		ck_assert_uint_eq(sum[n], racer[n].added);
-		pushed += stats_of(&c, n).pushed;
-	}
-	ck_assert_uint_gt(pushed, 0);
+	*word(&c, 0, 5, 0) = 1; /* or the block is given away */
+	race(&c, s, read_mostly, rounds, 4);
+	ck_assert_uint_gt(stats_of_all(&c).pushed, 0);
 	cluster_stop(&c);
 }
 END_TEST

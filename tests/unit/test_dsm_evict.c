@@ -110,24 +110,13 @@ static void stop(struct cluster *c)
 {
 	atomic_store(&c->ending, true);
 	pthread_join(c->sampler, NULL);
-	for (unsigned n = 0; n < NODES; n++)
-		dsm_stop(c->dsm[n]);
+	cluster_halt(c);
 	for (unsigned n = 0; n < NODES; n++) {
 		/* A page of its own that is elsewhere is a frame it may use, so the bound is of all its frames. */
 		ck_assert_uint_le(atomic_load(&c->peak[n]), c->frames);
 		ck_assert_uint_le(resident(c, n), c->frames);
 	}
-	for (unsigned n = 0; n < NODES; n++)
-		dsm_free(c->dsm[n]);
-	loop_free(c->loop);
-}
-
-static struct dsm_stats stats_of(struct cluster *c, unsigned node)
-{
-	struct dsm_stats stats;
-
-	dsm_stats(c->dsm[node], &stats);
-	return stats;
+	cluster_free(c);
 }
 
 /* ---- nothing is lost, nobody has too much ---- */

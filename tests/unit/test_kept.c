@@ -19,27 +19,6 @@
 
 /* ---- two nodes ---- */
 
-static void sum_up(struct cluster *c, struct dsm_stats *sum)
-{
-	memset(sum, 0, sizeof(*sum));
-	for (unsigned n = 0; n < 2; n++) {
-		struct dsm_stats one;
-
-		dsm_stats(c->dsm[n], &one);
-		dsm_stats_add(sum, &one);
-	}
-}
-
-static void stop(struct cluster *c)
-{
-	atomic_store(&c->ending, true);
-	for (unsigned n = 0; n < 2; n++)
-		dsm_stop(c->dsm[n]);
-	for (unsigned n = 0; n < 2; n++)
-		dsm_free(c->dsm[n]);
-	loop_free(c->loop);
-}
-
 /* Both nodes in turn write a word of each page and look at those that the other wrote. */
 static void pass(struct cluster *c, unsigned pages, unsigned rounds)
 {
@@ -57,67 +36,58 @@ static void pass(struct cluster *c, unsigned pages, unsigned rounds)
 START_TEST(a_page_that_goes_round_is_sent_as_what_changed)
 {
 	struct cluster c;
-	struct dsm_stats sum;
 
 	peer_start(&c, 2, 0);
 	pass(&c, 3, 40);
-	sum_up(&c, &sum);
+	struct dsm_stats sum = stats_of_all(&c);
 	ck_assert_uint_ge(sum.delta_sent, 3 * 25);
 	ck_assert_uint_le(sum.delta_sent, sum.pages_out);
 	ck_assert_uint_ge(sum.delta_bytes_saved, sum.delta_sent * (PAGE_BYTES - 16 - 12));
 	ck_assert_uint_le(sum.bytes_out, sum.pages_out * PAGE_BYTES - sum.delta_bytes_saved + sum.messages_out * 28);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
 START_TEST(without_it_pages_are_sent_whole)
 {
 	struct cluster c;
-	struct dsm_stats sum;
 
 	peer_start(&c, 2, DSM_WITHOUT(DELTA));
 	pass(&c, 3, 40);
-	sum_up(&c, &sum);
+	struct dsm_stats sum = stats_of_all(&c);
 	ck_assert_uint_eq(sum.delta_sent, 0);
 	ck_assert_uint_eq(sum.delta_bytes_saved, 0);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
 START_TEST(more_pages_go_round_than_are_kept)
 {
 	struct cluster c;
-	struct dsm_stats sum;
 
 	peer_start(&c, 2, 0);
 	pass(&c, KEPT_PAGES + 50, 14);
 	pass(&c, 1, 6);
-	sum_up(&c, &sum);
+	struct dsm_stats sum = stats_of_all(&c);
 	ck_assert_uint_gt(sum.delta_sent, 0);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
 START_TEST(after_a_reset_nothing_is_kept)
 {
 	struct cluster c;
-	struct dsm_stats before, after;
 
 	peer_start(&c, 2, 0);
 	pass(&c, 3, 20);
-	sum_up(&c, &before);
+	struct dsm_stats before = stats_of_all(&c);
 	ck_assert_uint_gt(before.delta_sent, 0);
-	for (unsigned n = 0; n < 2; n++)
-		dsm_stop(c.dsm[n]);
-	for (unsigned n = 0; n < 2; n++)
-		ck_assert_int_eq(dsm_reset(c.dsm[n], 2), 0);
-	for (unsigned n = 0; n < 2; n++)
-		ck_assert_int_eq(dsm_start(c.dsm[n]), 0);
+	cluster_reset(&c);
 	pass(&c, 3, KEPT_MIN_SEQ); /* the same numbers of transactions */
-	sum_up(&c, &after);
+	struct dsm_stats after = stats_of_all(&c);
 	ck_assert_uint_eq(after.delta_sent, before.delta_sent);
 	pass(&c, 3, 20);
-	stop(&c);
+	cluster_stop(&c);
 }
 END_TEST
 
