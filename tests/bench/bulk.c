@@ -23,31 +23,13 @@
 
 #define CHUNK 65536u
 
-__attribute__((noreturn)) static void fail(const char *what)
-{
-	fprintf(stderr, "bulk: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET((unsigned)cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		fail("cannot run on that CPU");
-}
-
 /* Until the receiver has gone. */
 __attribute__((noreturn)) static void send_all(int listener, char *buffer)
 {
 	int fd = accept(listener, NULL, NULL);
 
 	if (fd < 0)
-		fail("accept");
+		fail("accept", errno);
 	memset(buffer, 1, CHUNK);
 	while (send(fd, buffer, CHUNK, MSG_NOSIGNAL) > 0)
 		;
@@ -62,7 +44,7 @@ static uint64_t take(int fd, char *buffer, uint64_t bytes, uint64_t deadline)
 	while (have < bytes && now_ns() < deadline) {
 		ssize_t n = recv(fd, buffer, CHUNK, 0);
 		if (n <= 0)
-			fail("the connection ended");
+			fail("the connection ended", 0);
 		have += (uint64_t)n;
 	}
 	return have;
@@ -78,16 +60,16 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: bulk MIB SECONDS [RECEIVER-CPU SENDER-CPU]\n");
 		return 2;
 	}
-	uint64_t bytes = number("bulk", argv[1], 1, 1ul << 20) << 20, seconds = number("bulk", argv[2], 1, 3600);
-	int receiver_cpu = argc == 5 ? (int)number("bulk", argv[3], 0, CPU_SETSIZE - 1) : -1;
-	int sender_cpu = argc == 5 ? (int)number("bulk", argv[4], 0, CPU_SETSIZE - 1) : -1;
+	uint64_t bytes = number(argv[1], 1, 1ul << 20) << 20, seconds = number(argv[2], 1, 3600);
+	int receiver_cpu = argc == 5 ? (int)number(argv[3], 0, CPU_SETSIZE - 1) : -1;
+	int sender_cpu = argc == 5 ? (int)number(argv[4], 0, CPU_SETSIZE - 1) : -1;
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 1) ||
 	    getsockname(listener, (struct sockaddr *)&at, &len))
-		fail("cannot listen");
+		fail("cannot listen", errno);
 	pid_t sender = fork();
 	if (sender < 0)
-		fail("fork");
+		fail("fork", errno);
 	if (!sender) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		pin(sender_cpu);
@@ -96,7 +78,7 @@ int main(int argc, char **argv)
 	pin(receiver_cpu);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof(at)))
-		fail("connect");
+		fail("connect", errno);
 	take(fd, buffer, bytes / 8, UINT64_MAX);
 	uint64_t begin = now_ns(), have = take(fd, buffer, bytes, begin + seconds * 1000000000u), ns = now_ns() - begin;
 	close(fd);

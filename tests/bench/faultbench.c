@@ -63,12 +63,6 @@ struct bench {
 	volatile bool over; /* from here on a lost peer is no news */
 };
 
-__attribute__((noreturn)) static void fail(const char *what, int err)
-{
-	fprintf(stderr, "faultbench: %s%s%s\n", what, err ? ": " : "", err ? strerror(err < 0 ? -err : err) : "");
-	_exit(1); /* threads may sleep in faults */
-}
-
 static void must(int rc, const char *what)
 {
 	if (rc < 0)
@@ -86,17 +80,6 @@ static void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
 	(void)peer;
 	if (!container_of(sink, struct bench, sink)->over)
 		fail(why, 0);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET((unsigned)cpu, &set);
-	must(sched_setaffinity(0, sizeof(set), &set), "cannot run on that CPU");
 }
 
 static volatile uint64_t *word(const struct bench *b, uint64_t page)
@@ -215,21 +198,14 @@ static void report(const char *name, uint64_t *ns, uint64_t n)
 static void touch(struct bench *b, const char *name, bool write, uint64_t tag)
 {
 	uint64_t *ns = calloc(b->pages, sizeof(*ns)), *order = calloc(b->pages, sizeof(*order));
-	uint64_t n = 0, wrong = 0, seed = 88172645463325252u;
+	uint64_t n = 0, wrong = 0;
 
 	if (!ns || !order)
 		fail("memory", ENOMEM);
 	for (uint64_t i = 0; i < b->pages; i++)
 		if (i % BLOCK_PAGES)
 			order[n++] = i;
-	for (uint64_t i = n; i > 1; i--) {
-		seed ^= seed << 13;
-		seed ^= seed >> 7;
-		seed ^= seed << 17;
-		uint64_t j = seed % i, other = order[i - 1];
-		order[i - 1] = order[j];
-		order[j] = other;
-	}
+	shuffle(order, n);
 	memset(ns, 1, n * sizeof(*ns));
 	for (uint64_t i = 0; i < n; i++) {
 		volatile uint64_t *w = word(b, order[i]);
@@ -411,10 +387,10 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	b.rdma = !strcmp(argv[1], "rdma");
-	b.pages = number("faultbench", argv[2], 2, PAGES_MAX);
-	b.seconds = number("faultbench", argv[3], 0, 3600);
+	b.pages = number(argv[2], 2, PAGES_MAX);
+	b.seconds = number(argv[3], 1, 3600);
 	for (int i = 0; argc == 6 && i < 2; i++)
-		cpu[i] = (int)number("faultbench", argv[4 + i], 0, CPU_SETSIZE - 1);
+		cpu[i] = (int)number(argv[4 + i], 0, CPU_SETSIZE - 1);
 	alarm((unsigned)b.seconds);
 	start(&b, cpu);
 	if (!strcmp(argv[1], "cpl3")) {

@@ -13,87 +13,28 @@
  * Prints `invalidate-loop copies=N us=.. one=.. ratio=..`, medians. Exit: 0; 1 something failed, in one line on stderr; 2 usage.
  * Ended by SIGALRM after SECONDS.
  */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "dsm/dsm.h"
-#include "net/loop.h"
-#include "tests/bench/bench.h"
+#include "tests/bench/nodes.h"
 
 #define PAGES_MAX 511ul /* of node 0's block, whose last page is touched first, so that the block is split already */
-
-struct bench {
-	struct dsm_sink sink;
-	node_t nodes;
-	struct loop_net *net;
-	struct dsm *dsm[NODES_MAX];
-};
-
-__attribute__((noreturn)) static void fail(const char *what)
-{
-	fprintf(stderr, "invalidate: %s\n", what);
-	_exit(1); /* threads may sleep in faults */
-}
-
-static void on_failed(struct dsm_sink *sink, const char *why)
-{
-	(void)sink;
-	fail(why);
-}
-
-static void on_lost(struct dsm_sink *sink, node_t peer, const char *why)
-{
-	(void)sink;
-	(void)peer;
-	fail(why);
-}
-
-static volatile uint64_t *word(const struct bench *b, node_t node, rpn_t page)
-{
-	return (volatile uint64_t *)(uintptr_t)(dsm_ram(b->dsm[node]) + page * PAGE_BYTES) + 7;
-}
-
-static void start(struct bench *b, uint64_t delay_ns)
-{
-	struct loop_options options = {.seed = 1, .min_delay_ns = delay_ns, .max_delay_ns = delay_ns, .fifo = true};
-	rpn_t first[NODES_MAX + 1];
-
-	if (loop_new(b->nodes, 2, &options, &b->net))
-		fail("the loop transport cannot be made");
-	for (node_t n = 0; n <= b->nodes; n++)
-		first[n] = n * BLOCK_PAGES;
-	for (node_t n = 0; n < b->nodes; n++) {
-		struct net_lane *lane = loop_lane(b->net, n, 1);
-		struct dsm_config config = {.self = n,
-					    .nodes = b->nodes,
-					    .node_first = first,
-					    .shards = 1,
-					    .lane = &lane,
-					    .without = DSM_WITHOUT(AHEAD),
-					    .sink = &b->sink};
-
-		if (dsm_new(&config, &b->dsm[n]) || dsm_start(b->dsm[n]))
-			fail("dsm cannot be started");
-	}
-}
+#define WORD      7u    /* the one that is written */
 
 /* Node 1's write of a page that nodes [2, 2 + copies) have read. */
-static uint64_t measure(struct bench *b, rpn_t page, node_t copies)
+static uint64_t measure(struct nodes *b, rpn_t page, node_t copies)
 {
-	*word(b, 1, page) = page + 1;
+	*nodes_word(b, 1, page, WORD) = page + 1;
 	for (node_t n = 2; n < 2 + copies; n++)
-		if (*word(b, n, page) != page + 1)
-			fail("a copy has other bytes than were written");
+		if (*nodes_word(b, n, page, WORD) != page + 1)
+			fail("a copy has other bytes than were written", 0);
 	usleep(1000); /* the last DONE is at its home */
 	uint64_t begin = clock_ns();
-	*word(b, 1, page) = page + 2;
+	*nodes_word(b, 1, page, WORD) = page + 2;
 	uint64_t ns = clock_ns() - begin;
-	if (*word(b, 1 + copies, page) != page + 2)
-		fail("a copy was not invalidated");
+	if (*nodes_word(b, 1 + copies, page, WORD) != page + 2)
+		fail("a copy was not invalidated", 0);
 	return ns;
 }
 
@@ -105,7 +46,7 @@ static double median_us(uint64_t *ns, size_t n)
 
 int main(int argc, char **argv)
 {
-	static struct bench b = {.sink = {.failed = on_failed, .lost = on_lost}};
+	static struct nodes b;
 	static uint64_t many[PAGES_MAX], one[PAGES_MAX];
 	size_t n = 0;
 
@@ -113,13 +54,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: invalidate COPIES PAGES DELAY_US SECONDS\n");
 		return 2;
 	}
-	node_t copies = (node_t)number("invalidate", argv[1], 1, NODES_MAX - 2);
-	rpn_t pages = number("invalidate", argv[2], 2, PAGES_MAX);
-	uint64_t delay_us = number("invalidate", argv[3], 0, 1000000);
-	alarm((unsigned)number("invalidate", argv[4], 1, 3600));
-	b.nodes = copies + 2;
-	start(&b, delay_us * NS_PER_US);
-	*word(&b, 1, BLOCK_PAGES - 1) = 1;
+	node_t copies = (node_t)number(argv[1], 1, NODES_MAX - 2);
+	rpn_t pages = number(argv[2], 2, PAGES_MAX);
+	uint64_t delay_ns = number(argv[3], 0, 1000000) * NS_PER_US;
+	alarm((unsigned)number(argv[4], 1, 3600));
+	const struct loop_options options = {.seed = 1, .min_delay_ns = delay_ns, .max_delay_ns = delay_ns, .fifo = true};
+	nodes_start(&b, copies + 2, BLOCK_PAGES, &options, DSM_WITHOUT(AHEAD));
+	*nodes_word(&b, 1, BLOCK_PAGES - 1, WORD) = 1;
 	for (rpn_t p = 0; p + 1 < pages; p += 2, n++) {
 		one[n] = measure(&b, p, 1);
 		many[n] = measure(&b, p + 1, copies);

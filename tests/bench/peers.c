@@ -17,8 +17,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -44,12 +42,6 @@ struct cost {
 	uint64_t send, recv, wall, wakes;
 };
 
-__attribute__((noreturn)) static void fail(const char *what, int err)
-{
-	fprintf(stderr, "peers: %s%s%s\n", what, err ? ": " : "", err ? strerror(err < 0 ? -err : err) : "");
-	exit(1);
-}
-
 static void on_recv(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
 {
 	(void)from, (void)hdr, (void)payload;
@@ -68,18 +60,6 @@ static uint64_t cpu_ns(void)
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
 	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET((unsigned)cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		fail("cannot run on that CPU", errno);
 }
 
 /* The other ends: what comes goes back. */
@@ -172,8 +152,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: peers PEERS CHUNKS [CPU PEERS-CPU]\n");
 		return 2;
 	}
-	node_t peers = (node_t)number("peers", argv[1], 1, NODES_MAX - 1);
-	size_t chunks = number("peers", argv[2], 1, CHUNKS_MAX);
+	node_t peers = (node_t)number(argv[1], 1, NODES_MAX - 1);
+	size_t chunks = number(argv[2], 1, CHUNKS_MAX);
 	unsigned engines = tcp_uring_probe(&why) ? 1 : ENGINES;
 	for (unsigned e = 0; e < engines; e++) {
 		fd[e][0] = -1;
@@ -184,10 +164,10 @@ int main(int argc, char **argv)
 		fail("fork", errno);
 	if (!other) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pin(argc == 5 ? (int)number("peers", argv[4], 0, CPU_SETSIZE - 1) : -1);
+		pin(argc == 5 ? (int)number(argv[4], 0, CPU_SETSIZE - 1) : -1);
 		answer(far, engines * peers);
 	}
-	pin(argc == 5 ? (int)number("peers", argv[3], 0, CPU_SETSIZE - 1) : -1);
+	pin(argc == 5 ? (int)number(argv[3], 0, CPU_SETSIZE - 1) : -1);
 	for (unsigned e = 0; e < engines; e++) {
 		node[e].sink = (struct net_sink){.recv = on_recv, .lost = on_lost};
 		int rc = tcp_lane_new(0, peers + 1, 1, fd[e], (enum tcp_engine)e, &node[e].lane);

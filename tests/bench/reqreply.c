@@ -38,24 +38,6 @@ struct end {
 	char buffer[BYTES_MAX];
 };
 
-static void fail(const char *what)
-{
-	fprintf(stderr, "reqreply: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET((unsigned)cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		fail("cannot run on that CPU");
-}
-
 static void end_open(struct end *e, int fd)
 {
 	struct epoll_event event = {.events = EPOLLIN};
@@ -64,9 +46,9 @@ static void end_open(struct end *e, int fd)
 	e->fd = fd;
 	e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (e->epoll_fd < 0 || epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, fd, &event))
-		fail("epoll");
+		fail("epoll", errno);
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
-		fail("TCP_NODELAY");
+		fail("TCP_NODELAY", errno);
 }
 
 /* Waits for `bytes` bytes. False: the other end is gone. */
@@ -75,7 +57,7 @@ static bool take(struct end *e, size_t bytes)
 	for (size_t have = 0; have < bytes;) {
 		struct epoll_event event;
 		if (epoll_wait(e->epoll_fd, &event, 1, -1) < 0 && errno != EINTR)
-			fail("epoll_wait");
+			fail("epoll_wait", errno);
 		ssize_t n = recv(e->fd, e->buffer + have, bytes - have, MSG_DONTWAIT);
 		if (!n || (n < 0 && errno != EAGAIN && errno != EINTR))
 			return false;
@@ -102,12 +84,12 @@ static void client(struct end *e, size_t request, size_t reply, size_t rounds, u
 	size_t n = 0;
 
 	if (!ns)
-		fail("memory");
+		fail("memory", errno);
 	memset(ns, 1, rounds * sizeof(*ns));
 	for (size_t warm = rounds / 10 + 1; n < rounds && (n == 0 || now_ns() < deadline); warm -= warm > 0) {
 		uint64_t begin = now_ns();
 		if (!give(e, request) || !take(e, reply))
-			fail("the connection ended");
+			fail("the connection ended", 0);
 		if (!warm)
 			ns[n++] = now_ns() - begin;
 	}
@@ -125,7 +107,7 @@ static int listen_at(uint32_t address, uint16_t port, struct sockaddr_in *at)
 	if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
 	    bind(listener, (struct sockaddr *)at, sizeof(*at)) || listen(listener, 1) ||
 	    getsockname(listener, (struct sockaddr *)at, &len))
-		fail("cannot listen");
+		fail("cannot listen", errno);
 	return listener;
 }
 
@@ -134,7 +116,7 @@ static void answer(struct end *e, int listener, size_t request, size_t reply)
 	int fd = accept(listener, NULL, NULL);
 
 	if (fd < 0)
-		fail("accept");
+		fail("accept", errno);
 	end_open(e, fd);
 	while (take(e, request) && give(e, reply))
 		;
@@ -147,7 +129,7 @@ static void ask(struct end *e, const struct sockaddr_in *at, size_t request, siz
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || connect(fd, (const struct sockaddr *)at, sizeof(*at)))
-		fail("connect");
+		fail("connect", errno);
 	end_open(e, fd);
 	client(e, request, reply, rounds, seconds);
 	close(fd);
@@ -155,21 +137,21 @@ static void ask(struct end *e, const struct sockaddr_in *at, size_t request, siz
 
 static size_t positive(const char *text, unsigned long max)
 {
-	return number("reqreply", text, 1, max);
+	return number(text, 1, max);
 }
 
 static int here(struct end *e, int argc, char **argv)
 {
 	size_t request = positive(argv[1], BYTES_MAX), reply = positive(argv[2], BYTES_MAX), rounds = positive(argv[3], ROUNDS_MAX);
-	uint64_t seconds = number("reqreply", argv[4], 0, 3600);
-	int client_cpu = argc == 7 ? (int)number("reqreply", argv[5], 0, CPU_SETSIZE - 1) : -1;
-	int server_cpu = argc == 7 ? (int)number("reqreply", argv[6], 0, CPU_SETSIZE - 1) : -1;
+	uint64_t seconds = number(argv[4], 0, 3600);
+	int client_cpu = argc == 7 ? (int)number(argv[5], 0, CPU_SETSIZE - 1) : -1;
+	int server_cpu = argc == 7 ? (int)number(argv[6], 0, CPU_SETSIZE - 1) : -1;
 	struct sockaddr_in at;
 	int listener = listen_at(INADDR_LOOPBACK, 0, &at), status = 0;
 
 	pid_t server = fork();
 	if (server < 0)
-		fail("fork");
+		fail("fork", errno);
 	if (!server) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		pin(server_cpu);
@@ -179,7 +161,7 @@ static int here(struct end *e, int argc, char **argv)
 	pin(client_cpu);
 	ask(e, &at, request, reply, rounds, seconds);
 	if (waitpid(server, &status, 0) != server || status)
-		fail("the server");
+		fail("the server", 0);
 	return 0;
 }
 
@@ -201,7 +183,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 		ask(&end, &at, positive(argv[4], BYTES_MAX), positive(argv[5], BYTES_MAX), positive(argv[6], ROUNDS_MAX),
-		    number("reqreply", argv[7], 0, 3600));
+		    number(argv[7], 0, 3600));
 		return 0;
 	}
 	if (argc == 5 || argc == 7)

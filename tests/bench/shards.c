@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,12 +44,6 @@ struct toucher {
 	uint64_t wrong;
 	pthread_t thread;
 };
-
-__attribute__((noreturn)) static void fail(const char *what, int err)
-{
-	fprintf(stderr, "shards: %s%s%s\n", what, err ? ": " : "", err ? strerror(err < 0 ? -err : err) : "");
-	_exit(1); /* threads may sleep in faults */
-}
 
 static void on_failed(struct dsm_sink *sink, const char *why)
 {
@@ -146,7 +139,6 @@ static pid_t start(struct bench *b)
 /* The first page of a block is not among them: it was touched before, so that the block is split. */
 static rpn_t make_order(struct bench *b)
 {
-	uint64_t seed = 88172645463325252u;
 	rpn_t n = 0;
 
 	b->order = calloc(b->pages, sizeof(*b->order));
@@ -155,14 +147,7 @@ static rpn_t make_order(struct bench *b)
 	for (rpn_t p = 0; p < b->pages; p++)
 		if (p % BLOCK_PAGES)
 			b->order[n++] = p;
-	for (rpn_t i = n; i > 1; i--) {
-		seed ^= seed << 13;
-		seed ^= seed >> 7;
-		seed ^= seed << 17;
-		rpn_t j = seed % i, other = b->order[i - 1];
-		b->order[i - 1] = b->order[j];
-		b->order[j] = other;
-	}
+	shuffle(b->order, n);
 	return n;
 }
 
@@ -186,10 +171,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: shards SHARDS THREADS PAGES SECONDS\n");
 		return 2;
 	}
-	b.shards = (unsigned)number("shards", argv[1], 1, SHARDS_MAX);
-	b.threads = (unsigned)number("shards", argv[2], 1, THREADS_MAX);
-	b.pages = (number("shards", argv[3], 1, PAGES_MAX) + BLOCK_PAGES - 1) / BLOCK_PAGES * BLOCK_PAGES;
-	alarm((unsigned)number("shards", argv[4], 1, 3600));
+	b.shards = (unsigned)number(argv[1], 1, SHARDS_MAX);
+	b.threads = (unsigned)number(argv[2], 1, THREADS_MAX);
+	b.pages = (number(argv[3], 1, PAGES_MAX) + BLOCK_PAGES - 1) / BLOCK_PAGES * BLOCK_PAGES;
+	alarm((unsigned)number(argv[4], 1, 3600));
 	pid_t peer = start(&b);
 	rpn_t n = make_order(&b);
 	for (rpn_t p = 0; p < b.pages; p += BLOCK_PAGES)

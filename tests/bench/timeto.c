@@ -27,12 +27,6 @@
 
 #define BUFFER 65536
 
-static void fail(const char *what)
-{
-	fprintf(stderr, "timeto: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
 static void run(char **command, int out)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -40,9 +34,9 @@ static void run(char **command, int out)
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
-		fail("dup2");
+		fail("dup2", errno);
 	execvp(command[0], command);
-	fail(command[0]);
+	fail(command[0], errno);
 }
 
 /* Copies fd to file until it ends or the deadline; returns when TEXT was first there, 0 if never. */
@@ -63,7 +57,7 @@ static uint64_t copy(int fd, int file, const char *text, uint64_t deadline)
 		if (!seen && memmem(buffer, kept + (size_t)n, text, len))
 			seen = now_ns();
 		if (write(file, buffer + kept, (size_t)n) != n)
-			fail("cannot write the output");
+			fail("cannot write the output", errno);
 		size_t have = kept + (size_t)n;
 		kept = have < len ? have : len - 1;
 		memmove(buffer, buffer + have - kept, kept);
@@ -81,11 +75,11 @@ int main(int argc, char **argv)
 	}
 	int file = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (file < 0 || pipe2(out, O_CLOEXEC))
-		fail(argv[3]);
+		fail(argv[3], errno);
 	uint64_t begin = now_ns(), deadline = begin + (uint64_t)atoi(argv[2]) * 1000000000u;
 	pid_t child = fork();
 	if (child < 0)
-		fail("fork");
+		fail("fork", errno);
 	if (!child)
 		run(argv + 4, out[1]);
 	close(out[1]);

@@ -17,7 +17,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -27,12 +26,6 @@
 
 #define PAGE_BYTES 4096u
 #define PAGES_MAX  100000u
-
-static void fail(const char *what)
-{
-	fprintf(stderr, "uffdlat: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 static void *serve(void *arg)
 {
@@ -45,13 +38,13 @@ static void *serve(void *arg)
 		struct uffd_msg msg;
 
 		if (poll(&p, 1, -1) < 0)
-			fail("poll");
+			fail("poll", errno);
 		if (read(fd, &msg, sizeof(msg)) != sizeof(msg))
 			continue;
 		struct uffdio_copy copy = {
 			.dst = msg.arg.pagefault.address & ~(uint64_t)(PAGE_BYTES - 1), .src = (uintptr_t)page, .len = PAGE_BYTES};
 		if (ioctl(fd, UFFDIO_COPY, &copy))
-			fail("UFFDIO_COPY");
+			fail("UFFDIO_COPY", errno);
 	}
 	return NULL;
 }
@@ -66,26 +59,26 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: uffdlat PAGES SECONDS\n");
 		return 2;
 	}
-	size_t pages = number("uffdlat", argv[1], 1, PAGES_MAX), seconds = number("uffdlat", argv[2], 1, 3600);
+	size_t pages = number(argv[1], 1, PAGES_MAX), seconds = number(argv[2], 1, 3600);
 	uint64_t *took = calloc(pages, sizeof(*took));
 	uint8_t *at = mmap(NULL, pages * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (!took || at == MAP_FAILED)
-		fail("memory");
+		fail("memory", errno);
 	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
-		fail("userfaultfd");
+		fail("userfaultfd", errno);
 	struct uffdio_register reg = {.range = {.start = (uintptr_t)at, .len = pages * PAGE_BYTES},
 				      .mode = UFFDIO_REGISTER_MODE_MISSING};
 	if (ioctl(fd, UFFDIO_REGISTER, &reg))
-		fail("UFFDIO_REGISTER");
+		fail("UFFDIO_REGISTER", errno);
 	if (pthread_create(&thread, NULL, serve, &fd))
-		fail("thread");
+		fail("thread", errno);
 	uint64_t end = now_ns() + seconds * 1000000000u;
 	while (n < pages && (n == 0 || now_ns() < end)) {
 		uint64_t start = now_ns();
 
 		if (*(volatile uint8_t *)(at + n * PAGE_BYTES) != 1)
-			fail("a page came without its bytes");
+			fail("a page came without its bytes", 0);
 		took[n++] = now_ns() - start;
 	}
 	sort_ns(took, n);
