@@ -49,6 +49,7 @@ help:
 	@echo 'make test-cluster     only those with machines of several nodes'
 	@echo 'make bench [ROWS=..]  print the table of figures, write build/bench.json'
 	@echo 'make lint | unit | model | sim | fuzz | guests | clean        SANITIZER=address|undefined|thread'
+	@echo 'make format | install-deps    RDMA= or URING= builds without; V=1 prints the commands'
 
 $(B)/pangea: $(B)/vmm/main.o $(B)/libpangea.a
 	$(SAY)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDLIBS)

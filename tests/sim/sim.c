@@ -6,8 +6,7 @@
  *      --net tcp|rdma                            costs of a network, see below
  *      --seed N  --vcpus N  --shards N  --pages N  --rounds N  --sharers N
  *      --without NAME                            an optimisation that is switched off, as in pangea run
- *      --set NAME=NS                             one cost: latency, jitter, flush, send, poll, recv, more, asleep, fault, wake ...;
- * mbit=N
+ *      --set NAME=NS                             one cost: latency, jitter, flush, send, poll, recv ...; or mbit=N
  *      --ahead                                   with streams (dsm/stream.h), which are off: a row is about single faults
  *      --json                                    a list instead of a table
  *      --invalidate N                            how long a write of a page with N copies takes against one with 1 copy; 64 nodes
