@@ -61,8 +61,7 @@ static void compile_all(char *const *names, size_t n)
 	int code = run_program(argv, "/out/log");
 	if (!code)
 		return;
-	if (!read_text("/out/log", text, sizeof(text)))
-		*text = 0;
+	read_log("/out/log", text, sizeof(text));
 	finish(1, "compile: tcc: exit code %d: %s", code, text);
 }
 

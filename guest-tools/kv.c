@@ -4,8 +4,8 @@
  * operations a second of SET and of GET, with one process of the benchmark each, by the time from its start to its end.
  *
  * Both run on the last CPU, with memory of its node, out of a copy of the initramfs's /kv on that node (ownroot.h;
- * tests/bench/programs makes it). A short run of both comes first. Afterwards the store must have keys. Options: requests (of each
- * kind), clients, keys, limit.
+ * tests/bench/programs makes it). A short run of both comes first. Afterwards the store must have keys, and no more than there are.
+ * Options: requests (of each kind), clients, keys, limit.
  */
 #include "ownroot.h"
 #include <arpa/inet.h>
@@ -14,7 +14,8 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
-#define PORT "6379"
+#define PORT      6379
+#define PORT_TEXT "6379"
 
 static void loopback_up(void)
 {
@@ -30,7 +31,7 @@ static void loopback_up(void)
 /* Its number of keys, or -1 while it does not answer. */
 static long keys_of_server(void)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(6379), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(PORT), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	static const char ask[] = "DBSIZE\r\n";
 	char answer[64] = "";
 	long keys = -1;
@@ -53,7 +54,7 @@ static pid_t start_server(void)
 	if (pid)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	execl("/bin/redis-server", "redis-server", "--port", PORT, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+	execl("/bin/redis-server", "redis-server", "--port", PORT_TEXT, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
 	      "--logfile", "/log", NULL);
 	_exit(127);
 }
@@ -63,7 +64,7 @@ static uint64_t measure(const char *kind, const char *name, uint64_t requests, u
 {
 	char n[32], c[32], r[32], text[4096];
 	const char *const argv[] = {
-		"/bin/redis-benchmark", "-h", "127.0.0.1", "-p", PORT, "--csv", "-t", kind, "-n", n, "-c", c, "-r", r, NULL};
+		"/bin/redis-benchmark", "-h", "127.0.0.1", "-p", PORT_TEXT, "--csv", "-t", kind, "-n", n, "-c", c, "-r", r, NULL};
 
 	snprintf(n, sizeof(n), "%" PRIu64, requests);
 	snprintf(c, sizeof(c), "%" PRIu64, clients);
@@ -71,8 +72,7 @@ static uint64_t measure(const char *kind, const char *name, uint64_t requests, u
 	uint64_t begin = now_ns();
 	int code = run_program(argv, "/out");
 	uint64_t ns = now_ns() - begin;
-	if (!read_text("/out", text, sizeof(text)))
-		*text = 0;
+	read_log("/out", text, sizeof(text));
 	if (code || !strstr(text, name))
 		finish(1, "kv: redis-benchmark -t %s: exit code %d: %s", kind, code, text);
 	return ns ? ns : 1;
@@ -98,8 +98,7 @@ int main(int argc, char **argv)
 	pid_t server = start_server();
 	while (keys_of_server() < 0) {
 		if (waitpid(server, &status, WNOHANG)) {
-			if (!read_text("/log", text, sizeof(text)))
-				*text = 0;
+			read_log("/log", text, sizeof(text));
 			finish(1, "kv: redis-server ended: %s", text);
 		}
 		usleep(1000);
@@ -108,11 +107,12 @@ int main(int argc, char **argv)
 	measure("get", "\"GET\"", requests / 10 + 1, clients, keys);
 	uint64_t set = measure("set", "\"SET\"", requests, clients, keys), get = measure("get", "\"GET\"", requests, clients, keys);
 	long have = keys_of_server();
+	bool ok = have > 0 && (uint64_t)have <= keys;
 	kill(server, SIGKILL);
 	waitpid(server, &status, 0);
-	finish(have > 0 ? 0 : 1,
+	finish(ok ? 0 : 1,
 	       "kv node=%d cpu=%d requests=%" PRIu64 " clients=%" PRIu64 " set=%" PRIu64 " get=%" PRIu64 " both=%" PRIu64
 	       " ops/1000s keys=%ld %s",
 	       n->id, cpu, requests, clients, requests * 1000000000000u / set, requests * 1000000000000u / get,
-	       2 * requests * 1000000000000u / (set + get), have, have > 0 ? "ok" : "WRONG: nothing was stored");
+	       2 * requests * 1000000000000u / (set + get), have, ok ? "ok" : "WRONG: nothing was stored, or more than was sent");
 }

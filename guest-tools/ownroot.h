@@ -39,6 +39,13 @@ static inline int run_program(const char *const argv[], const char *log)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* What it said, as much as fits; nothing if there is no such log. */
+static inline void read_log(const char *log, char *text, size_t size)
+{
+	if (!read_text(log, text, size))
+		*text = 0;
+}
+
 /* What this process and its children allocate is on that node from now on. */
 static inline void bind_to_node(int node)
 {
