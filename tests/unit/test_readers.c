@@ -69,31 +69,31 @@ START_TEST(now_and_then_it_is_left_to_them_to_ask)
 }
 END_TEST
 
+static bool remembers(const struct readers *of, rpn_t page)
+{
+	for (unsigned i = 0; i < READERS_PAGES; i++)
+		if (of->slot[i].nodes && of->slot[i].page == page)
+			return true;
+	return false;
+}
+
 /* All pages hash to some slot; one that is sure outlasts a few strangers, not any number. */
 START_TEST(a_page_in_use_is_not_displaced_at_once)
 {
-	rpn_t other = 8;
+	struct readers copy;
+	rpn_t other = 7;
 
 	for (unsigned i = 0; i < 5; i++)
 		readers_written(&r, 7, BIT(1) | BIT(2));
-	for (struct readers probe; other < 1000000; other++) { /* one of the same slot */
-		probe = r;
-		readers_written(&probe, other, BIT(4) | BIT(5));
-		if (probe.slot[0].page != r.slot[0].page || readers_push(&probe, 7) == 0 ||
-		    __builtin_memcmp(&probe, &r, sizeof(r)) == 0)
-			continue;
-		struct readers again = r;
-		readers_written(&again, other, BIT(4) | BIT(5));
-		bool in_use = false;
-		for (unsigned i = 0; i < READERS_PAGES; i++)
-			in_use |= again.slot[i].nodes && again.slot[i].page == other;
-		if (!in_use)
-			break;
-	}
+	do { /* one of the same slot: any other is remembered at once */
+		copy = r;
+		readers_written(&copy, ++other, BIT(4) | BIT(5));
+	} while (remembers(&copy, other) && other < 1000000);
 	ck_assert_uint_lt(other, 1000000);
 	for (unsigned i = 0; i < READERS_SURE; i++) {
 		readers_written(&r, other, BIT(4) | BIT(5));
 		ck_assert_uint_eq(readers_push(&r, other), 0);
+		ck_assert(remembers(&r, 7) && !remembers(&r, other));
 	}
 	for (unsigned i = 0; i < 3; i++)
 		readers_written(&r, other, BIT(4) | BIT(5));
