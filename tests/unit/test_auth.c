@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "net/auth.h"
+#include "tests/unit/check_main.h"
 
 /* What is said of a peer of WIRE_VERSION + 1. */
 #define NEXT_VERSION "8, this is 7"
@@ -530,10 +531,5 @@ int main(void)
 	tcase_add_test(tc, a_directory_or_pipe_as_key_is_refused_without_hanging);
 	tcase_add_test(tc, the_environment_names_the_key);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "net/tcp.h"
+#include "tests/unit/check_main.h"
 
 START_TEST(addresses_parse)
 {
@@ -172,10 +173,5 @@ int main(void)
 	tcase_add_test(tc, accept_gives_up_in_time);
 	tcase_add_test(tc, addresses_of_both_ends_are_numeric_without_port);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

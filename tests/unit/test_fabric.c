@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "net/tcp.h"
+#include "tests/unit/check_main.h"
 #include "vmm/fabric.h"
 #include "vmm/vm.h"
 
@@ -297,10 +298,5 @@ int main(void)
 	tcase_add_test(tc, a_peer_that_does_not_play_is_an_error);
 	tcase_add_test(tc, the_choice_travels_in_the_options);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "net/loop.h"
+#include "tests/unit/check_main.h"
 
 #define MESSAGES 300
 
@@ -293,10 +294,5 @@ int main(void)
 	tcase_add_test(tc, freeing_a_lane_ends_that_lane_only);
 	tcase_add_test(tc, sizes_out_of_range_are_refused);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

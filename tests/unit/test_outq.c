@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/outq.h"
+#include "tests/unit/check_main.h"
 
 #define QUEUE_BYTES ((size_t)1 << 20)
 #define PAGES       64u /* in four blocks, so that BLOCK is about 16 of them */
@@ -272,10 +273,5 @@ int main(void)
 	tcase_add_test(tc, a_page_may_be_written_where_it_is_sent_from);
 	tcase_add_test(tc, without_bulk_there_is_one_queue);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

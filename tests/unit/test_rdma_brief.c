@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pages that answer a request and go without a frame of their own (rdma_frame.h). */
 #include "rdma_help.h"
+#include "tests/unit/check_main.h"
 
 static struct wire_hdr answer(const struct wire_hdr *req)
 {
@@ -233,10 +234,5 @@ int main(void)
 	tcase_add_test(tc, brief_frames_that_lie_are_refused);
 	tcase_add_test(tc, requests_and_answers_go_on_for_ever);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "rdma_help.h"
+#include "tests/unit/check_main.h"
 
 START_TEST(messages_come_out_as_they_went_in)
 {
@@ -454,10 +455,5 @@ int main(void)
 	tcase_add_test(tc, hello_comes_back_as_sent);
 	tcase_add_test(tc, hello_out_of_range_is_refused);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

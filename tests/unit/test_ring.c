@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/ring.h"
+#include "tests/unit/check_main.h"
 
 #define SIZE   4096u
 #define LONG   700u
@@ -131,10 +132,5 @@ int main(void)
 	tcase_add_loop_test(tc, any_number_of_bytes_may_be_taken, 0, 4);
 	tcase_add_test(tc, a_ring_can_be_filled_to_the_last_byte);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

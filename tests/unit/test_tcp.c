@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "net/tcp.h"
+#include "tests/unit/check_main.h"
 
 #define WAIT_MS 10000
 
@@ -663,10 +664,5 @@ int main(void)
 	tcase_add_loop_test(tc, a_host_without_io_uring_says_so, 0, 2);
 	tcase_add_test(tc, a_lane_with_a_connection_to_itself_is_refused);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }

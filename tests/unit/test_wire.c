@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "net/wire.h"
+#include "tests/unit/check_main.h"
 
 static struct wire_hdr header(uint8_t type, uint8_t flags, uint32_t len)
 {
@@ -599,10 +600,5 @@ int main(void)
 	tcase_add_test(tc, rdma_offer_that_cannot_be_is_refused);
 	tcase_add_test(tc, stats_longer_than_known_are_cut_and_shorter_zeroed);
 	suite_add_tcase(s, tc);
-
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return check_main(s);
 }
