@@ -33,8 +33,8 @@ struct proto_action *proto_add_send(struct proto_actions *out, uint64_t to, cons
 
 node_t proto_supplier(uint64_t holders, node_t home, node_t requester)
 {
-	assert(holders && !(holders & bit(requester)));
-	return holders & bit(home) ? home : proto_next_member(holders, requester);
+	assert(holders && !(holders & node_bit(requester)));
+	return holders & node_bit(home) ? home : proto_next_member(holders, requester);
 }
 
 bool proto_msg_for_dir(uint8_t type)
@@ -111,7 +111,7 @@ enum proto_verdict proto_msg_check(const struct proto_ctx *ctx, const struct pro
 	if (msg->epoch - ctx->epoch <= UINT32_MAX / 2)
 		return PROTO_PEER_FAULT;
 	if (msg->type == PROTO_INV)
-		proto_add_send(out, bit(msg->requester), msg, PROTO_ACK);
+		proto_add_send(out, node_bit(msg->requester), msg, PROTO_ACK);
 	return PROTO_STALE;
 }
 

@@ -50,7 +50,7 @@ static enum proto_verdict cache_fault(struct proto_cache *cache, const struct pr
 	if (cache->pending) /* its end wakes everyone; who then lacks a right faults again */
 		return PROTO_OK;
 	cache->pending = (uint8_t)want;
-	proto_add_send(out, bit(ctx->home), &msg, want == PROTO_READ ? PROTO_REQ_READ : PROTO_REQ_WRITE);
+	proto_add_send(out, node_bit(ctx->home), &msg, want == PROTO_READ ? PROTO_REQ_READ : PROTO_REQ_WRITE);
 	return PROTO_OK;
 }
 
@@ -66,7 +66,7 @@ static void cache_close(const struct proto_ctx *ctx, const struct proto_msg *msg
 	struct proto_msg done = {.epoch = ctx->epoch, .seq = msg->seq, .requester = msg->requester};
 
 	if (ctx->self == ctx->home && !msg->acks)
-		proto_add_send(out, bit(ctx->home), &done, PROTO_DONE);
+		proto_add_send(out, node_bit(ctx->home), &done, PROTO_DONE);
 }
 
 /*
@@ -78,7 +78,7 @@ static enum proto_verdict cache_yield(struct proto_cache *cache, const struct pr
 				      struct proto_actions *out)
 {
 	struct proto_msg answer = {.epoch = msg->epoch, .seq = msg->seq, .acks = msg->acks, .requester = msg->requester};
-	uint64_t to = bit(msg->requester);
+	uint64_t to = node_bit(msg->requester);
 	bool write = msg->type == PROTO_FWD_WRITE;
 
 	if (cache->started) {
@@ -97,7 +97,7 @@ static enum proto_verdict cache_yield(struct proto_cache *cache, const struct pr
 		if (msg->type == PROTO_INV)
 			proto_add_send(out, to, &answer, PROTO_ACK);
 		else
-			proto_add_send(out, bit(ctx->home), &answer, PROTO_DONE);
+			proto_add_send(out, node_bit(ctx->home), &answer, PROTO_DONE);
 		cache->right = PROTO_NONE;
 		return PROTO_OK;
 	}
@@ -130,7 +130,7 @@ static void cache_finish(struct proto_cache *cache, const struct proto_ctx *ctx,
 	struct proto_msg msg = {.epoch = ctx->epoch, .seq = cache->seq, .requester = ctx->self};
 
 	if (!closed)
-		proto_add_send(out, bit(ctx->home), &msg, PROTO_DONE);
+		proto_add_send(out, node_bit(ctx->home), &msg, PROTO_DONE);
 	cache_rest(cache);
 }
 
@@ -155,7 +155,7 @@ static enum proto_verdict cache_pushed(struct proto_cache *cache, const struct p
 	install->wake = true;
 	cache->right = msg->right;
 	if (msg->from != ctx->home)
-		proto_add_send(out, bit(ctx->home), &done, PROTO_DONE);
+		proto_add_send(out, node_bit(ctx->home), &done, PROTO_DONE);
 	return PROTO_OK;
 }
 
@@ -186,9 +186,9 @@ static enum proto_verdict cache_receive(struct proto_cache *cache, const struct 
 		return PROTO_PEER_FAULT;
 	switch (msg->type) {
 	case PROTO_ACK:
-		if (cache->pending != PROTO_WRITE || cache->right == PROTO_WRITE || acked & bit(msg->from))
+		if (cache->pending != PROTO_WRITE || cache->right == PROTO_WRITE || acked & node_bit(msg->from))
 			return PROTO_PEER_FAULT;
-		acked |= bit(msg->from);
+		acked |= node_bit(msg->from);
 		break;
 	case PROTO_GRANT:
 		if (cache->pending != PROTO_WRITE || cache->right != PROTO_READ)

@@ -7,7 +7,7 @@
 
 void proto_dir_init(struct proto_dir *dir, const struct proto_ctx *ctx)
 {
-	*dir = (struct proto_dir){.copyset = bit(ctx->home), .mode = PROTO_EXCL};
+	*dir = (struct proto_dir){.copyset = node_bit(ctx->home), .mode = PROTO_EXCL};
 }
 
 bool proto_dir_idle(const struct proto_dir *dir)
@@ -30,7 +30,7 @@ static void dir_close(struct proto_dir *dir)
 static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_t requesters, uint64_t push,
 		     struct proto_actions *out)
 {
-	uint64_t holders = dir->copyset & ~dir->reading & ~bit(ctx->home);
+	uint64_t holders = dir->copyset & ~dir->reading & ~node_bit(ctx->home);
 
 	assert(!(dir->copyset & requesters)); /* a holder's REQ_READ was answered when it came */
 	push &= ~(dir->copyset | requesters);
@@ -41,11 +41,11 @@ static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_
 			.epoch = ctx->epoch,
 			.seq = dir->seq,
 			.requester = requester,
-			.flags = push & bit(requester) ? PROTO_PUSH : 0,
+			.flags = push & node_bit(requester) ? PROTO_PUSH : 0,
 		};
 
-		proto_add_send(out, bit(supplier), &msg, PROTO_FWD_READ);
-		dir->involved |= bit(requester) | bit(supplier);
+		proto_add_send(out, node_bit(supplier), &msg, PROTO_FWD_READ);
+		dir->involved |= node_bit(requester) | node_bit(supplier);
 	}
 	dir->reading |= requesters;
 	dir->copyset |= requesters;
@@ -56,7 +56,7 @@ static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_
 static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t requester, enum proto_right kind,
 		      const struct proto_event *ev, struct proto_actions *out)
 {
-	uint64_t me = bit(requester), holders = dir->copyset & ~me, invalid = 0;
+	uint64_t me = node_bit(requester), holders = dir->copyset & ~me, invalid = 0;
 	struct proto_msg msg = {.epoch = ctx->epoch, .requester = requester};
 
 	assert(!dir->busy && !dir->lost && dir->copyset);
@@ -65,7 +65,8 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	msg.seq = dir->seq;
 	dir->busy = true;
 	dir->requester = (uint8_t)requester;
-	if (kind == PROTO_READ && !(holders & bit(ctx->home))) { /* readers do not hinder each other: all who wait are served */
+	if (kind == PROTO_READ &&
+	    !(holders & node_bit(ctx->home))) { /* readers do not hinder each other: all who wait are served */
 		dir_read(dir, ctx, me | dir->wait_read, ev->push & ~dir->wait_write, out);
 		dir->wait_read = 0;
 		return;
@@ -73,8 +74,8 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	if (kind == PROTO_READ) {                /* over when the home has sent its copy: nobody needs to join */
 		assert(holders == dir->copyset); /* a holder's REQ_READ was answered when it came */
 		msg.flags = ev->type == PROTO_EV_PUSH ? PROTO_PUSH : 0;
-		proto_add_send(out, bit(ctx->home), &msg, PROTO_FWD_READ);
-		dir->involved = me | bit(ctx->home);
+		proto_add_send(out, node_bit(ctx->home), &msg, PROTO_FWD_READ);
+		dir->involved = me | node_bit(ctx->home);
 		dir->copyset |= me;
 		dir->mode = PROTO_SHARED;
 		return;
@@ -82,19 +83,19 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	dir->involved = me | dir->copyset;
 	if (dir->copyset & me) {
 		assert(dir->mode == PROTO_SHARED); /* the owner's REQ_WRITE was answered when it came */
-		invalid = holders & ~bit(ctx->home);
+		invalid = holders & ~node_bit(ctx->home);
 		msg.acks = (uint8_t)count(invalid);
-		if (holders & bit(ctx->home))
-			proto_add_send(out, bit(ctx->home), &msg, PROTO_FWD_GRANT);
+		if (holders & node_bit(ctx->home))
+			proto_add_send(out, node_bit(ctx->home), &msg, PROTO_FWD_GRANT);
 		else
 			proto_add_send(out, me, &msg, PROTO_GRANT);
 	} else {
 		node_t supplier = proto_supplier(holders, ctx->home, requester);
 
-		invalid = holders & ~bit(supplier);
+		invalid = holders & ~node_bit(supplier);
 		msg.acks = (uint8_t)count(invalid);
 		msg.flags = ev->type == PROTO_EV_GIVE ? PROTO_PUSH : 0;
-		proto_add_send(out, bit(supplier), &msg, PROTO_FWD_WRITE);
+		proto_add_send(out, node_bit(supplier), &msg, PROTO_FWD_WRITE);
 	}
 	msg.acks = msg.flags = 0;
 	if (invalid)
@@ -123,7 +124,7 @@ static void dir_void(const struct proto_ctx *ctx, uint64_t to, struct proto_acti
 	for (; to; to &= to - 1) {
 		struct proto_msg msg = {.epoch = ctx->epoch, .requester = (node_t)__builtin_ctzll(to)};
 
-		proto_add_send(out, bit(msg.requester), &msg, PROTO_VOID);
+		proto_add_send(out, node_bit(msg.requester), &msg, PROTO_VOID);
 	}
 }
 
@@ -135,7 +136,7 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
 				      struct proto_actions *out)
 {
 	const struct proto_msg *msg = &ev->msg;
-	uint64_t from = bit(msg->from);
+	uint64_t from = node_bit(msg->from);
 	bool write = msg->type == PROTO_REQ_WRITE;
 
 	if (dir->lost) {
@@ -168,7 +169,7 @@ static enum proto_verdict dir_request(struct proto_dir *dir, const struct proto_
  */
 static void dir_offer(struct proto_dir *dir, const struct proto_ctx *ctx, node_t holder, struct proto_actions *out)
 {
-	uint64_t from = bit(holder);
+	uint64_t from = node_bit(holder);
 	struct proto_msg msg = {.epoch = ctx->epoch, .requester = holder};
 
 	if (dir->busy || dir->lost || !(dir->copyset & from))
@@ -183,7 +184,7 @@ static void dir_offer(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	dir->busy = true;
 	dir->requester = (uint8_t)holder;
 	/* With the holder gone, the rest are the only bytes. Without the home: the holder closes it (dir_closer). */
-	dir->involved = dir->copyset & ~bit(ctx->home);
+	dir->involved = dir->copyset & ~node_bit(ctx->home);
 	dir->copyset &= ~from;
 	proto_add_send(out, from, &msg, PROTO_DROP);
 }
@@ -191,7 +192,7 @@ static void dir_offer(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 /* Who says that the running transaction is over: the home's cache if it alone had to give something up, else the requester. */
 static node_t dir_closer(const struct proto_dir *dir, const struct proto_ctx *ctx)
 {
-	return dir->involved == (bit(dir->requester) | bit(ctx->home)) ? ctx->home : dir->requester;
+	return dir->involved == (node_bit(dir->requester) | node_bit(ctx->home)) ? ctx->home : dir->requester;
 }
 
 /* May this DONE come now? Each whom a READ serves sends one. */
@@ -200,7 +201,7 @@ static bool dir_may_end(const struct proto_dir *dir, const struct proto_ctx *ctx
 	if (!dir->busy || msg->seq != dir->seq)
 		return false;
 	if (dir->reading)
-		return msg->from == msg->requester && dir->reading & bit(msg->from);
+		return msg->from == msg->requester && dir->reading & node_bit(msg->from);
 	return msg->requester == dir->requester && msg->from == dir_closer(dir, ctx);
 }
 
@@ -219,7 +220,7 @@ static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx
 		return PROTO_STALE;
 	if (!dir_may_end(dir, ctx, msg))
 		return PROTO_PEER_FAULT;
-	dir->reading &= ~bit(msg->requester);
+	dir->reading &= ~node_bit(msg->requester);
 	if (dir->reading)
 		return PROTO_OK;
 	dir_close(dir);
@@ -230,10 +231,10 @@ static enum proto_verdict dir_done(struct proto_dir *dir, const struct proto_ctx
 	waiting = dir->wait_read | dir->wait_write;
 	while (waiting && !dir->busy) { /* a start may close at once [H14] */
 		next = proto_next_member(waiting, served);
-		write = dir->wait_write & bit(next);
-		waiting &= ~bit(next);
-		dir->wait_read &= ~bit(next);
-		dir->wait_write &= ~bit(next);
+		write = dir->wait_write & node_bit(next);
+		waiting &= ~node_bit(next);
+		dir->wait_read &= ~node_bit(next);
+		dir->wait_write &= ~node_bit(next);
 		dir_start(dir, ctx, next, dir_kind(dir, ev, write), ev, out);
 		served = next;
 	}
@@ -245,14 +246,14 @@ static void dir_push(struct proto_dir *dir, const struct proto_ctx *ctx, const s
 {
 	bool give = ev->type == PROTO_EV_GIVE;
 
-	if (dir->lost || dir->copyset & bit(ev->peer))
+	if (dir->lost || dir->copyset & node_bit(ev->peer))
 		return;
 	if (dir->busy) {
-		if (!give && dir->reading && !dir->wait_write && !(dir->wait_read & bit(ev->peer)))
-			dir_read(dir, ctx, 0, bit(ev->peer), out);
+		if (!give && dir->reading && !dir->wait_write && !(dir->wait_read & node_bit(ev->peer)))
+			dir_read(dir, ctx, 0, node_bit(ev->peer), out);
 		return;
 	}
-	if (!(dir->copyset & bit(ctx->home)) || (give && dir->mode != PROTO_EXCL))
+	if (!(dir->copyset & node_bit(ctx->home)) || (give && dir->mode != PROTO_EXCL))
 		return;
 	dir_start(dir, ctx, ev->peer, give ? PROTO_WRITE : PROTO_READ, ev, out);
 }
@@ -263,7 +264,7 @@ static void dir_push(struct proto_dir *dir, const struct proto_ctx *ctx, const s
  */
 static enum proto_verdict dir_peer_lost(struct proto_dir *dir, const struct proto_ctx *ctx, node_t peer, struct proto_actions *out)
 {
-	uint64_t gone = bit(peer), tell = dir->wait_read | dir->wait_write;
+	uint64_t gone = node_bit(peer), tell = dir->wait_read | dir->wait_write;
 	struct proto_msg msg = {.epoch = ctx->epoch, .seq = dir->seq};
 
 	if (dir->lost)
@@ -275,7 +276,7 @@ static enum proto_verdict dir_peer_lost(struct proto_dir *dir, const struct prot
 		return PROTO_OK;
 	}
 	if (dir->busy)
-		tell |= dir->reading ? dir->reading : bit(dir->requester);
+		tell |= dir->reading ? dir->reading : node_bit(dir->requester);
 	tell &= ~gone;
 	*dir = (struct proto_dir){.copyset = dir->copyset, .mode = dir->mode, .seq = dir->seq, .lost = true};
 	if (tell)

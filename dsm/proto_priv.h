@@ -5,11 +5,6 @@
 
 #include "dsm/proto.h"
 
-static inline uint64_t bit(node_t node)
-{
-	return (uint64_t)1 << node;
-}
-
 static inline unsigned count(uint64_t set)
 {
 	return (unsigned)__builtin_popcountll(set);

@@ -4,11 +4,6 @@
 #include "base/clock.h"
 #include "dsm/steps.h"
 
-static uint64_t bit(node_t node)
-{
-	return (uint64_t)1 << node;
-}
-
 void push_before(struct shard *shard, rpn_t page, const struct proto_dir *dir, struct proto_event *ev)
 {
 	struct dsm *dsm = shard->dsm;
@@ -18,12 +13,13 @@ void push_before(struct shard *shard, rpn_t page, const struct proto_dir *dir, s
 
 	if (!begins || dir->mode != PROTO_EXCL || dir->lost || ev->exclusive || !dsm_with(dsm, DSM_WITHOUT(PUSHES)))
 		return;
-	uint64_t nodes = readers_push(&p->readers, page) & (shard->with_room | bit(self)) & ~(dir->copyset | bit(ev->msg.from));
+	uint64_t nodes =
+		readers_push(&p->readers, page) & (shard->with_room | node_bit(self)) & ~(dir->copyset | node_bit(ev->msg.from));
 	if (!nodes || p->n == PUSH_DUE)
 		return;
-	ev->push = dir->copyset & bit(self) ? 0 : bit(self);
+	ev->push = dir->copyset & node_bit(self) ? 0 : node_bit(self);
 	uint64_t delay = MIN(MAX(shard->damping.fault_ns, PUSH_MIN_NS), PUSH_MAX_NS);
-	p->due[p->n++] = (struct push_due){.page = page, .nodes = nodes & ~bit(self), .due_ns = clock_ns() + delay};
+	p->due[p->n++] = (struct push_due){.page = page, .nodes = nodes & ~node_bit(self), .due_ns = clock_ns() + delay};
 }
 
 void push_after(struct shard *shard, rpn_t page, const struct proto_dir *before, const struct proto_dir *now)

@@ -18,11 +18,6 @@
 #define RELEASE_TIMEOUT_NS (10 * NS_PER_SEC)
 #define RELEASE_SLICE_NS   (100 * NS_PER_MS)
 
-static uint64_t bit(node_t n)
-{
-	return (uint64_t)1 << n;
-}
-
 static void *lazy(size_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -219,7 +214,7 @@ static int finish_recall(struct shard *shard, struct replica *e)
 	for (uint64_t from = was.wait_read | was.wait_write; from && !rc; from &= from - 1) {
 		node_t n = (node_t)__builtin_ctzll(from);
 
-		rc = shard_request(shard, n, was.page, was.wait_write & bit(n));
+		rc = shard_request(shard, n, was.page, was.wait_write & node_bit(n));
 	}
 	release_if_done(shard);
 	return rc;
@@ -383,7 +378,7 @@ static void lend(struct shard *shard, struct replica *e, node_t to)
 {
 	struct wire_hdr hdr = {.type = WIRE_LEND, .epoch = shard->dsm->epoch, .len = PAGE_BYTES, .arg = e->page, .seq = e->gen};
 
-	e->borrowers |= bit(to);
+	e->borrowers |= node_bit(to);
 	shard_count(&shard->stats.replicas_lent, 1);
 	shard_post_now(shard, to, &hdr, e->twin);
 }
@@ -424,8 +419,8 @@ bool replica_request(struct shard *shard, node_t from, rpn_t page, bool write, b
 	if (!e)
 		return false;
 	/* Who has it does not ask; a broken peer that does waits with those who ask during a recall. */
-	if (e->state == REPLICA_RECALLING || e->borrowers & bit(from)) {
-		*(write ? &e->wait_write : &e->wait_read) |= bit(from);
+	if (e->state == REPLICA_RECALLING || e->borrowers & node_bit(from)) {
+		*(write ? &e->wait_write : &e->wait_read) |= node_bit(from);
 		return true;
 	}
 	lend(shard, e, from);
@@ -452,12 +447,12 @@ static int on_give_back(struct shard *shard, node_t from, const struct wire_hdr 
 {
 	struct replica *e = find(&shard->replicas, hdr->arg, true);
 
-	if (!e || e->gen != hdr->seq || !(e->borrowers & bit(from)))
+	if (!e || e->gen != hdr->seq || !(e->borrowers & node_bit(from)))
 		return -EPROTO;
-	e->borrowers &= ~bit(from);
+	e->borrowers &= ~node_bit(from);
 	if (payload) {
 		merge(shard, e, payload);
-		e->owed |= bit(from);
+		e->owed |= node_bit(from);
 	}
 	if (e->state == REPLICA_LENT)
 		return begin_recall(shard, e);

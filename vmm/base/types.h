@@ -36,6 +36,12 @@ typedef uint32_t vcpu_t; /* [0, VCPUS_MAX); also the vCPU's APIC id */
 #define NS_PER_MS  1000000ull
 #define NS_PER_SEC 1000000000ull
 
+/* A node as a member of a set of nodes. */
+static inline uint64_t node_bit(node_t node)
+{
+	return (uint64_t)1 << node;
+}
+
 /* container_of with the member's type checked. The versions of clang-format part over its minus. */
 /* clang-format off */
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member) + 0 * sizeof((ptr) == &((type *)0)->member)))
