@@ -6,8 +6,8 @@
  *
  * Such a place is good until something else is queued or waits: then the bytes move to the buffer before.
  *
- *   LOAD: loading_begin --> view_load --> SEND: shard_post --(something else first: loading_before)--> the round's queue or
- * net_queue
+ *   LOAD: loading_begin --> view_load --> SEND: shard_post --> what waits (R1), or net_queue
+ *                                    something else first: loading_before
  */
 #ifndef DSM_LOADING_H
 #define DSM_LOADING_H

@@ -8,8 +8,7 @@
  *
  *      6.1         offsets  relative_base  num_syms  names  markers              token_table  token_index
  *      6.2, 6.3    offsets  relative_base  num_syms  names  markers  seqs        token_table  token_index
- *      since 6.4                           num_syms  names  markers              token_table  token_index  offsets  relative_base
- * seqs
+ *      since 6.4   num_syms  names  markers  token_table  token_index  offsets  relative_base  seqs
  *
  *      num_syms       u32 N, then 4 bytes of padding
  *      names          N times: length (one byte, two if bit 7 is set: ULEB128), that many token numbers; the text's first letter
