@@ -312,13 +312,16 @@ int view_register(struct view *view, rpn_t first, uint64_t pages)
 	return 0;
 }
 
+/* A page or block, wherever its bytes lie: those of a message follow its header, aligned to 4. */
 static bool all_zero(const uint8_t *bytes, size_t len)
 {
-	const uint64_t *w = (const uint64_t *)bytes;
+	uint64_t w[8];
 
-	for (size_t i = 0; i < len / 8; i += 8)
-		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7])
+	for (size_t at = 0; at < len; at += sizeof(w)) {
+		memcpy(w, bytes + at, sizeof(w)); /* loads, no call */
+		if (w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7])
 			return false;
+	}
 	return true;
 }
 
