@@ -13,7 +13,7 @@ case_hello() {
 	expect_err 'with 2 vCPUs on 2 nodes'
 }
 case_linux() {
-	linux 420 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,192M pangea.arg=node-cpus=1,1
+	linux 360 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,192M pangea.arg=node-cpus=1,1
 		pangea.run=lockcount,rounds=50,seconds=15 pangea.run=clockmono,rounds=200,seconds=8 pangea.run=litmus,rounds=300,pages=4,min=257,seconds=2' \
 		--key "$key" --node local,cpus=1,mem=256M --node "$far,cpus=1,mem=192M"
 	expect_out INIT-REACHED

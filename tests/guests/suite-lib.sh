@@ -68,18 +68,20 @@ start() {
 	begin "$PANGEA" run "$@"
 }
 
-# finish SEC: wait for what `begin` started; $code is its exit code. One that does not end is killed and the case fails.
+# finish SEC: wait for what `begin` started; $code is its exit code. One that does not end says where its vCPUs are, is killed, and the
+# case fails.
 finish() {
-	local n=0
+	local p end=$(($(now) + $1 * 100))
 	while [ ! -s "$tmp/code" ]; do
-		if [ $n -ge $(($1 * 10)) ]; then
+		if [ "$(now)" -ge $end ]; then
 			fail "no end after $1 s"
+			for p in "$pid" $(children "$pid"); do kill -USR2 "$p" 2>/dev/null; done
+			sleep 2
 			kill -KILL "$pid" 2>/dev/null
 			sleep 1
 			break
 		fi
 		sleep 0.1
-		n=$((n + 1))
 	done
 	code=$(cat "$tmp/code" 2>/dev/null)
 }
@@ -94,7 +96,7 @@ run() {
 
 # await FILE PATTERN SEC: until a line like that is in the file, or what was started has ended.
 await() {
-	local n=0
+	local end=$(($(now) + $3 * 100))
 	until grep -q -e "$2" "$1"; do
 		if [ -s "$tmp/code" ]; then
 			grep -q -e "$2" "$1" && return 0
@@ -102,12 +104,11 @@ await() {
 			fail "it ended (exit code $code) before it printed '$2'"
 			return 1
 		fi
-		if [ $n -ge $(($3 * 10)) ]; then
+		if [ "$(now)" -ge $end ]; then
 			fail "no '$2' within $3 s"
 			return 1
 		fi
 		sleep 0.1
-		n=$((n + 1))
 	done
 }
 
