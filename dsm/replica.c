@@ -235,7 +235,7 @@ static int begin_recall(struct shard *shard, struct replica *e)
 static int take_out_locked(struct shard *shard, struct replica *e, bool *dirty)
 {
 	struct view *view = shard->dsm->view;
-	int rc = view_protect(view, e->page);
+	int rc = view_protect(view, e->page, 1);
 
 	if (rc)
 		return rc;

@@ -12,6 +12,8 @@
 #include "dsm/blocks.h"
 #include "dsm/history.h"
 
+#define PROTECT_AHEAD 32u /* pages a call of the kernel */
+
 /* Relaxed: a reader wants a recent value, nothing is ordered by it. */
 void shard_count(uint64_t *counter, uint64_t n)
 {
@@ -181,6 +183,12 @@ static void send_action(struct shard *shard, const struct work *work, const stru
 
 /* ---- actions ---- */
 
+/* This node has the right WRITE and asks for nothing. Also of pages that are lent or borrowed. */
+static bool owns(const struct shard *shard, rpn_t page)
+{
+	return shard->dsm->cache[page] == PROTO_WRITE && pagetab_find(&shard->pending_tab, page) == PAGETAB_NONE;
+}
+
 /* A hole in a page of ours is filled; in its own memory a home fills those after it too, as they will be wanted next. */
 static int map(struct shard *shard, const struct work *work, enum proto_right right)
 {
@@ -193,9 +201,23 @@ static int map(struct shard *shard, const struct work *work, enum proto_right ri
 		return 0;
 	if (work->protected_page || right != PROTO_WRITE || page < first || page >= after)
 		return view_map(dsm->view, page, right == PROTO_WRITE, work->protected_page);
-	while (page + n < end && dsm->cache[page + n] == PROTO_WRITE && pagetab_find(&shard->pending_tab, page + n) == PAGETAB_NONE)
+	while (page + n < end && owns(shard, page + n))
 		n++;
 	return view_map_around(dsm->view, page, n);
+}
+
+/* A page that a stream asks for is protected together with those after it, which it will ask for next. */
+static int protect(struct shard *shard, const struct work *work)
+{
+	rpn_t page = work->page, end = MIN((page | (BLOCK_PAGES - 1)) + 1, page + PROTECT_AHEAD);
+	unsigned n = 1;
+
+	damping_lost(&shard->damping, page, clock_ns());
+	while (work->ahead && page + n < end && owns(shard, page + n))
+		n++;
+	if (n > 1 && replica_within(&shard->replicas, page, n))
+		n = 1;
+	return view_protect(shard->dsm->view, page, n);
 }
 
 /* The LOAD among actions: into the queue of who gets the bytes, if one does. */
@@ -226,8 +248,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 
 		switch ((enum proto_action_type)a->type) {
 		case PROTO_PROTECT:
-			damping_lost(&shard->damping, page, clock_ns());
-			rc = view_protect(view, page);
+			rc = protect(shard, work);
 			break;
 		case PROTO_LOAD: /* UNMAP may come before the SEND (D1), and takes the bytes */
 			rc = load(shard, a, actions->action + actions->n, work);

@@ -31,6 +31,11 @@
 
 #define WANTED_FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
 
+/* The pages that a shard has protected last, and that nothing has been done about since. */
+struct run {
+	rpn_t first, end;
+};
+
 struct view {
 	uint64_t pages;
 	unsigned shards;
@@ -41,6 +46,7 @@ struct view {
 	int pagemap;      /* /proc/self/pagemap, or -1 */
 	bool huge_again;  /* what is merged may become a huge page */
 	int uffd[SHARDS_MAX];
+	struct run protected[SHARDS_MAX];
 };
 
 static uint64_t view_len(const struct view *view)
@@ -325,6 +331,15 @@ static bool all_zero(const uint8_t *bytes, size_t len)
 	return true;
 }
 
+/* Something is done about these pages that may leave them writable. */
+static void not_protected(struct view *view, rpn_t page, uint64_t len)
+{
+	struct run *run = &view->protected[view_shard(view, page)];
+
+	if (page < run->end && run->first < page + (len >> PAGE_SHIFT))
+		run->end = run->first;
+}
+
 static int write_protect(struct view *view, rpn_t page, uint64_t len, bool on)
 {
 	struct uffdio_writeprotect wp = {
@@ -332,6 +347,7 @@ static int write_protect(struct view *view, rpn_t page, uint64_t len, bool on)
 		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 
+	not_protected(view, page, len);
 	/* EAGAIN: the address space is changing under us (a fork or munmap elsewhere in it); it passes. */
 	for (int tries = 0; ioctl(view->uffd[view_shard(view, page)], UFFDIO_WRITEPROTECT, &wp) < 0; tries++)
 		if (errno != EAGAIN || tries > 1000)
@@ -357,6 +373,7 @@ static int copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t
 		.mode = (writable ? 0 : UFFDIO_COPY_MODE_WP) | (wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE),
 	};
 
+	not_protected(view, page, len);
 	while (copy.len) {
 		copy.copy = 0;
 		if (ioctl(view->uffd[view_shard(view, page)], UFFDIO_COPY, &copy) == 0)
@@ -428,6 +445,7 @@ int view_merge(struct view *view, rpn_t first)
 {
 	struct uffdio_range range = {.start = guest_addr(view, first), .len = BLOCK_BYTES};
 
+	not_protected(view, first, BLOCK_BYTES);
 	if (ioctl(view->uffd[view_shard(view, first)], UFFDIO_UNREGISTER, &range) < 0)
 		return fault_error("unregistering", first, errno);
 	/* Both make it quicker, no more: a kernel may have no huge pages, or none to spare now. Before Linux 6.4 khugepaged, once
@@ -490,9 +508,16 @@ void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint6
 	__atomic_compare_exchange_n(word, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
-int view_protect(struct view *view, rpn_t page)
+int view_protect(struct view *view, rpn_t page, unsigned n)
 {
-	return write_protect(view, page, PAGE_BYTES, true);
+	struct run *run = &view->protected[view_shard(view, page)];
+
+	if (run->first <= page && page < run->end)
+		return 0;
+	int rc = write_protect(view, page, (uint64_t)n << PAGE_SHIFT, true);
+	if (!rc)
+		*run = (struct run){.first = page, .end = page + n};
+	return rc;
 }
 
 int view_unprotect(struct view *view, rpn_t page)
@@ -576,6 +601,7 @@ int view_reset(struct view *view)
 				return fault_error("unregistering", p, errno);
 		}
 	}
+	memset(view->protected, 0, sizeof(view->protected));
 	madvise(view->guest, view_len(view), MADV_HUGEPAGE);
 	return punch(view, 0, view_len(view));
 }

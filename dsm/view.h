@@ -78,7 +78,9 @@ CHECKED int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool 
 bool view_is_hole(const struct view *view, rpn_t page);
 /* The 8 bytes at `at` of a page that is here become `new` if they are `old`. Atomic with the guest's own writes. */
 void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint64_t new);
-CHECKED int view_protect(struct view *view, rpn_t page);   /* WRITE -> READ; returns when no vCPU can write any more */
+/* WRITE -> READ; returns when no vCPU can write any more. One call of the kernel for n pages of one block, n - 1 of which keep
+ * their right WRITE: to write one faults (view_map), and to protect it costs nothing if it comes next. */
+CHECKED int view_protect(struct view *view, rpn_t page, unsigned n);
 CHECKED int view_unprotect(struct view *view, rpn_t page); /* READ -> WRITE, wakes */
 CHECKED int view_drop(struct view *view, rpn_t page);      /* -> NONE: returns when no vCPU can read any more */
 CHECKED int view_wake(struct view *view, rpn_t page);      /* who waits tries again */

@@ -116,6 +116,66 @@ START_TEST(pages_that_are_waited_for_are_not)
 }
 END_TEST
 
+struct writer {
+	struct cluster *c;
+	_Atomic bool stop;
+	uint64_t rounds;
+};
+
+/* At the home of the pages, and the only one to write them. */
+static void *write_rounds(void *arg)
+{
+	struct writer *w = arg;
+
+	while (!atomic_load(&w->stop)) {
+		w->rounds++;
+		for (rpn_t p = 0; p < PAGES; p++)
+			__atomic_store_n(word(w->c, 1, BLOCK_PAGES + p, 3), w->rounds, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void read_round(struct cluster *c, uint64_t last[PAGES])
+{
+	for (rpn_t p = 0; p < PAGES; p++) {
+		uint64_t seen = __atomic_load_n(word(c, 0, BLOCK_PAGES + p, 3), __ATOMIC_RELAXED);
+
+		ck_assert_uint_ge(seen, last[p]);
+		last[p] = seen;
+	}
+}
+
+/* What a stream asks for is protected many pages a call, before the requests for all of them have come: whoever goes on writing
+ * to those writes to the page that is read. */
+START_TEST(pages_that_are_protected_ahead_can_be_written)
+{
+	rpn_t first[NODES + 1] = {0, BLOCK_PAGES, 2 * BLOCK_PAGES, 3 * BLOCK_PAGES};
+	struct loop_options options = {.seed = seed(), .max_delay_ns = 20 * NS_PER_US, .fifo = true};
+	struct cluster c = {.nodes = NODES, .shards = 1, .sink = {.failed = on_failed, .lost = on_lost}};
+	struct writer writer = {.c = &c};
+	uint64_t last[PAGES] = {0};
+	pthread_t thread;
+
+	ck_assert_int_eq(loop_new(NODES, 2, &options, &c.loop), 0);
+	for (unsigned n = 0; n < NODES; n++) {
+		struct net_lane *lane = loop_lane(c.loop, n, 1);
+
+		cluster_node(&c, n, first, &lane, _i ? DSM_WITHOUT(DAMPING) : 0, 0);
+	}
+	*word(&c, 1, BLOCK_PAGES, 0) = 1; /* touched: not given whole */
+	ck_assert_int_eq(pthread_create(&thread, NULL, write_rounds, &writer), 0);
+	for (unsigned i = 0; i < 40 || !stats_of(&c, 1).faults_upgrade; i++)
+		read_round(&c, last);
+	atomic_store(&writer.stop, true);
+	pthread_join(thread, NULL);
+	read_round(&c, last);
+	for (rpn_t p = 0; p < PAGES; p++)
+		ck_assert_uint_eq(last[p], writer.rounds);
+	ck_assert_uint_gt(stats_of(&c, 0).ahead, 0);
+	cluster_stop(&c);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("dsm_ahead");
@@ -124,6 +184,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, pages_asked_for_ahead_are_sent_as_such, 0, 2);
 	tcase_add_test(tc, pages_that_are_waited_for_are_not);
+	tcase_add_loop_test(tc, pages_that_are_protected_ahead_can_be_written, 0, 2);
 	suite_add_tcase(s, tc);
 	return check_main(s);
 }
