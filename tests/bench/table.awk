@@ -103,10 +103,10 @@ FILENAME == ARGV[2] && ($1 == "NOTE" || $1 == "INFO") {
 
 FILENAME == ARGV[2] {
 	unit[$2] = $3
-	if ($1 != "ROW" || $4 !~ /^[0-9.]+$/)
+	if ($1 != "ROW" || $4 !~ /^[0-9.]+(e[+-]?[0-9]+)?$/)
 		next
 	ours[$2, ++count[$2]] = $4 + 0
-	if ($5 ~ /^[0-9.]+$/)
+	if ($5 ~ /^[0-9.]+(e[+-]?[0-9]+)?$/)
 		reference[$2, ++reference_count[$2]] = $5 + 0
 	next
 }
