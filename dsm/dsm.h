@@ -17,6 +17,7 @@
 #ifndef DSM_DSM_H
 #define DSM_DSM_H
 
+#include "base/activity.h"
 #include "dsm/stats.h"
 #include "dsm/view.h"
 #include "net/net.h"
@@ -65,6 +66,7 @@ struct dsm_config {
 	uint64_t files_bytes; /* of the budget: what the process keeps resident beside guest RAM and dsm, such as a kernel image */
 	uint64_t poll_ns;     /* how long a shard polls before it sleeps */
 	uint64_t tick_ns;     /* how long at least a block has to be quiet before it is merged; 0: DSM_TICK_NS */
+	const struct guest_activity *activity; /* of this node's vCPUs; NULL: they may have run at any time */
 	struct dsm_sink *sink;
 };
 

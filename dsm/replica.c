@@ -66,6 +66,7 @@ void replicas_reset(struct replicas *r)
 	atomic_store_explicit(&r->n, 0, memory_order_relaxed);
 	r->under_way = r->lent = 0;
 	r->first = r->count = r->checked = 0;
+	r->quiet = false;
 	r->done = r->seen = r->wanted;
 	pthread_cond_broadcast(&r->cond);
 	pthread_mutex_unlock(&r->lock);
@@ -114,6 +115,7 @@ static struct replica *add_locked(struct replicas *r, rpn_t page, enum replica_s
 	assert(n < REPLICAS_MAX);
 	*e = (struct replica){.page = page, .state = state, .gen = gen, .twin = e->twin};
 	memcpy(e->twin, bytes, PAGE_BYTES);
+	r->quiet = false; /* the page may have been written since the bytes were taken */
 	atomic_store_explicit(&r->n, n + 1, memory_order_relaxed);
 	return e;
 }
@@ -272,8 +274,14 @@ static int give_back(struct shard *shard, struct replica *e)
 static int begin_release(struct shard *shard)
 {
 	struct replicas *r = &shard->replicas;
+	uint64_t entries = 0;
+	bool quiet = activity_quiet(shard->dsm->config.activity, &entries);
 	int rc = 0;
 
+	if (quiet && r->quiet && entries == r->quiet_entries) { /* nobody has written to one since */
+		r->checked = r->count;
+		return 0;
+	}
 	shard_count(&shard->stats.replica_checks, 1);
 	for (uint32_t i = 0; !rc && i < atomic_load_explicit(&r->n, memory_order_relaxed); i++) {
 		struct replica *e = &r->replica[i];
@@ -283,8 +291,11 @@ static int begin_release(struct shard *shard)
 		rc = e->state == REPLICA_LENT ? begin_recall(shard, e) : give_back(shard, e);
 		i = UINT32_MAX;
 	}
-	if (!rc)
+	if (!rc) {
 		r->checked = r->count;
+		r->quiet = quiet;
+		r->quiet_entries = entries;
+	}
 	return rc;
 }
 

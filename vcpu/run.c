@@ -270,7 +270,11 @@ static void tell_root(struct vcpu *vcpu)
 
 static bool run_once(struct vcpu *vcpu)
 {
+	struct guest_activity *activity = vcpu->set->config.activity;
+
+	activity_enter(activity);
 	int rc = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+	activity_leave(activity);
 
 	after_exit(vcpu);
 	tell_root(vcpu);

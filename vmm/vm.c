@@ -95,6 +95,7 @@ static int memory_start(struct vm *vm)
 		.budget_bytes = vm->config.budget_bytes,
 		.files_bytes = vm->config.files_bytes,
 		.poll_ns = (vm->config.options >> VM_OPTION_POLL_US_SHIFT & 0xffff) * NS_PER_US,
+		.activity = &vm->activity,
 		.sink = &vm->dsm_sink,
 	};
 
@@ -239,6 +240,7 @@ static int vcpus_start(struct vm *vm)
 		.tsc = vm->config.tsc,
 		.bus = vm->bus,
 		.control = vm->config.lane ? vm->config.lane[0] : NULL,
+		.activity = &vm->activity,
 		.sink = &vm->vcpu_sink,
 		.triple_fault_resets = vm->config.options & VM_OPTION_TRIPLE_FAULT_REBOOTS,
 	};

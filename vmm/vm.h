@@ -83,6 +83,7 @@ struct vm {
 	struct board *board; /* node 0 */
 	struct irqchip irq;  /* node 0 */
 
+	struct guest_activity activity; /* vcpu -> dsm */
 	struct vcpu_sink vcpu_sink;
 	struct dsm_sink dsm_sink;
 	struct machine_sink machine_sink;

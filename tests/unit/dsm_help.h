@@ -26,6 +26,8 @@ struct cluster {
 	unsigned nodes, shards;
 	struct loop_net *loop; /* NULL: TCP */
 	struct dsm *dsm[NODES];
+	bool counted; /* what stands for vCPUs says when it runs, in: */
+	struct guest_activity activity[NODES];
 	_Atomic bool ending; /* a lost peer is no news: connections end in some order */
 	/* test_dsm_evict.c's */
 	int file[NODES]; /* of guest RAM */
@@ -87,6 +89,7 @@ static inline void cluster_node(struct cluster *c, unsigned n, const rpn_t *firs
 				    .lane = lane,
 				    .without = without,
 				    .tick_ns = tick_ns,
+				    .activity = c->counted ? &c->activity[n] : NULL,
 				    .sink = &c->sink};
 
 	ck_assert_int_eq(dsm_new(&config, &c->dsm[n]), 0);
