@@ -482,6 +482,13 @@ int steps_push(struct shard *shard, rpn_t page, node_t to)
 	return execute(shard, &actions, &(struct work){.page = page});
 }
 
+/* Offers are made anew after a while, also where the answers are only slow. They may be ignored (H17), and are, so that what is
+ * under way for them leaves room for what somebody waits for. */
+static bool is_crowded(const struct shard *shard)
+{
+	return shard->pending_tab.used > SHARD_PENDING / 2 || shard->busy_tab.used > SHARD_BUSY / 2;
+}
+
 int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
 {
 	struct dsm *dsm = shard->dsm;
@@ -494,6 +501,8 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		proto_dir_init(&idle, &ctx);
 		return verdict_of(shard, &ev->msg, proto_dir_step(&idle, &ctx, ev, &actions), work->page);
 	}
+	if (ev->msg.type == PROTO_OFFER && is_crowded(shard))
+		return 0;
 	bool request = (ev->msg.type == PROTO_REQ_READ || ev->msg.type == PROTO_REQ_WRITE) && ev->msg.epoch == ctx.epoch;
 	int rc = request ? block_asked(shard, ev->msg.from, work->page) : block_split(shard, work->page);
 	if (rc)
