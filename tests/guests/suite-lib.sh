@@ -304,7 +304,8 @@ run_case() {
 	for f in "$err" "$out" "$tmp/agent"; do
 		[ -s "$f" ] || continue
 		echo "    -- ${f##*/}:"
-		tail -n 25 "$f" | tr -d '\r' | awk '{ print "    " $0 }' # with an end to the last line, which a console may lack
+		# The first error and the last lines; awk ends the last line, which a console may lack.
+		{ head -n -25 "$f" | grep -a -m 3 'error:'; tail -n 25 "$f"; } | tr -d '\r' | awk '{ print "    " $0 }'
 	done
 }
 
