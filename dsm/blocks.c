@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "dsm/hold.h"
 #include "dsm/steps.h"
 
 #define BLOCKS_A_LOOK 256u
@@ -121,7 +122,7 @@ static bool may_be_whole(const struct shard *shard, rpn_t first)
 	for (rpn_t p = first; p < first + BLOCK_PAGES; p++)
 		if (pagetab_find(&shard->pending_tab, p) != PAGETAB_NONE || pagetab_find(&shard->busy_tab, p) != PAGETAB_NONE)
 			return false;
-	return !replica_within(&shard->replicas, first, BLOCK_PAGES) && !steps_holds_back(shard, first, BLOCK_PAGES);
+	return !replica_within(&shard->replicas, first, BLOCK_PAGES) && !hold_has(shard, first, BLOCK_PAGES);
 }
 
 static void merge(struct shard *shard, rpn_t first)

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include "dsm/blocks.h"
+#include "dsm/hold.h"
 #include "dsm/steps.h"
 
 #define CANNOT_READ "the connections to the other nodes cannot be read"
@@ -144,7 +145,7 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 	kept_incoming(shard, hdr, payload);
 	if (proto_msg_for_dir(ev.msg.type))
 		steps_settle(shard, steps_dir(shard, &ev, &work));
-	else if (!steps_hold(shard, work.page, &ev.msg))
+	else if (!hold_message(shard, work.page, &ev.msg))
 		steps_settle(shard, steps_cache(shard, &ev, &work));
 }
 
@@ -211,7 +212,7 @@ bool shard_serve_messages(struct shard *shard)
 
 uint64_t shard_release(struct shard *shard)
 {
-	uint64_t held = steps_release_held(shard), pushes = push_release(shard, clock_ns());
+	uint64_t held = hold_release(shard), pushes = push_release(shard, clock_ns());
 
 	return held && pushes ? MIN(held, pushes) : held | pushes;
 }

@@ -11,6 +11,7 @@
 #include "base/trace.h"
 #include "dsm/blocks.h"
 #include "dsm/history.h"
+#include "dsm/hold.h"
 
 #define PROTECT_AHEAD 32u /* pages a call of the kernel */
 
@@ -633,69 +634,10 @@ static int drain_self(struct shard *shard)
 		shard->self_count--;
 		if (proto_msg_for_dir(s.msg.type))
 			rc = steps_dir(shard, &ev, &work);
-		else if (!steps_hold(shard, s.page, &s.msg))
+		else if (!hold_message(shard, s.page, &s.msg))
 			rc = steps_cache(shard, &ev, &work);
 	}
 	return rc;
-}
-
-static void obey(struct shard *shard, rpn_t page, const struct proto_msg *msg)
-{
-	struct proto_event ev = {.type = PROTO_EV_MSG, .msg = *msg};
-	struct work work = {.page = page};
-
-	steps_settle(shard, steps_cache(shard, &ev, &work));
-}
-
-/* Whether the message takes something from this node: of a copy another copy may be made at any time. */
-static bool gives_up(const struct shard *shard, rpn_t page, const struct proto_msg *msg)
-{
-	uint32_t slot = pagetab_find(&shard->pending_tab, page);
-	uint8_t right = slot == PAGETAB_NONE ? shard->dsm->cache[page] & 3 : shard->pending[slot].cache.right;
-
-	return (msg->type == PROTO_FWD_READ && right != PROTO_READ) || msg->type == PROTO_FWD_WRITE ||
-	       msg->type == PROTO_FWD_GRANT || msg->type == PROTO_INV;
-}
-
-/* Takes a message that asks this node to give a page up; true if it waits in `held` now. */
-bool steps_hold(struct shard *shard, rpn_t page, const struct proto_msg *msg)
-{
-	uint64_t due = 0;
-
-	if (dsm_with(shard->dsm, DSM_WITHOUT(DAMPING)) && shard->held_count < SHARD_HELD && gives_up(shard, page, msg))
-		due = damping_until(&shard->damping, page, clock_ns());
-	if (!due)
-		return false;
-	shard->held[shard->held_count++] = (struct shard_held){.due_ns = due, .page = page, .msg = *msg};
-	shard_count(&shard->stats.held, 1);
-	return true;
-}
-
-bool steps_holds_back(const struct shard *shard, rpn_t first, uint64_t pages)
-{
-	for (uint32_t i = 0; i < shard->held_count; i++)
-		if (shard->held[i].page - first < pages)
-			return true;
-	return false;
-}
-
-/* Obeys what is due. Returns when the next is, or 0. */
-uint64_t steps_release_held(struct shard *shard)
-{
-	uint64_t now = clock_ns(), next = 0;
-
-	for (uint32_t i = 0; i < shard->held_count && !shard->failed;) {
-		struct shard_held h = shard->held[i];
-
-		if (h.due_ns > now) {
-			next = next ? MIN(next, h.due_ns) : h.due_ns;
-			i++;
-			continue;
-		}
-		shard->held[i] = shard->held[--shard->held_count];
-		obey(shard, h.page, &h.msg);
-	}
-	return next;
 }
 
 void steps_settle(struct shard *shard, int rc)

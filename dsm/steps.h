@@ -25,10 +25,6 @@ CHECKED int steps_push(struct shard *shard, rpn_t page, node_t to);
 /* Whether a page would have to be asked for, and is not yet. */
 bool steps_lacks(const struct shard *shard, rpn_t page, bool write);
 CHECKED int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work);
-/* Takes a message that asks this node to give a page up; true if it waits a moment now (damping.h). */
-bool steps_hold(struct shard *shard, rpn_t page, const struct proto_msg *msg);
-/* Obeys what is due. Returns when the next is, or 0. */
-uint64_t steps_release_held(struct shard *shard);
 /* After each event: the messages to this node itself, or the end. */
 void steps_settle(struct shard *shard, int rc);
 
@@ -36,8 +32,6 @@ void steps_settle(struct shard *shard, int rc);
 struct proto_ctx steps_ctx(const struct dsm *dsm, rpn_t page);
 struct proto_dir_packed *steps_packed(struct dsm *dsm, rpn_t page);
 void steps_pack(struct proto_dir_packed *packed, const struct proto_dir *dir); /* at rest only */
-/* Whether a message about one of these pages waits for its moment. */
-bool steps_holds_back(const struct shard *shard, rpn_t first, uint64_t pages);
 
 /* This node has the page or has asked for it. */
 bool steps_holds(const struct shard *shard, rpn_t page);
