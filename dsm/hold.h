@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages that ask this node to give a page up, and that wait a moment, as damping.h says, so that its vCPUs get something done with
- * the page. Private to dsm; the shard's thread only; shard.held has them.
+ * Messages that ask this node to give a page up, and that wait a moment, as damping.h says, so that its vCPUs get something done
+ * with the page. Private to dsm; the shard's thread only; shard.held has them.
  */
 #ifndef DSM_HOLD_H
 #define DSM_HOLD_H

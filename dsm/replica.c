@@ -274,11 +274,11 @@ static int give_back(struct shard *shard, struct replica *e)
 static int begin_release(struct shard *shard)
 {
 	struct replicas *r = &shard->replicas;
-	uint64_t entries = 0;
-	bool quiet = activity_quiet(shard->dsm->config.activity, &entries);
+	uint64_t passes;
+	bool quiet = activity_quiet(shard->dsm->config.activity, &passes);
 	int rc = 0;
 
-	if (quiet && r->quiet && entries == r->quiet_entries) { /* nobody has written to one since */
+	if (quiet && r->quiet && passes == r->quiet_passes) { /* nobody has written to one since */
 		r->checked = r->count;
 		return 0;
 	}
@@ -294,7 +294,7 @@ static int begin_release(struct shard *shard)
 	if (!rc) {
 		r->checked = r->count;
 		r->quiet = quiet;
-		r->quiet_entries = entries;
+		r->quiet_passes = passes;
 	}
 	return rc;
 }

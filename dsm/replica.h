@@ -84,7 +84,7 @@ struct replicas {
 	uint32_t first, count;
 	uint32_t checked;                     /* of them, the first: since they were made all replicas were compared */
 	bool quiet;                           /* no vCPU was in the guest when they were compared last, */
-	uint64_t quiet_entries;               /* and so many entries had been until then (base/activity.h) */
+	uint64_t quiet_passes;                /* and the number was this (base/activity.h) */
 	_Atomic uint64_t root[REPLICA_ROOTS]; /* CR3 of vCPUs here; bit 0: five levels; 0: none */
 	_Atomic uint32_t next_root;
 };

@@ -270,11 +270,11 @@ static void tell_root(struct vcpu *vcpu)
 
 static bool run_once(struct vcpu *vcpu)
 {
-	struct guest_activity *activity = vcpu->set->config.activity;
+	struct activity_count *count = &vcpu->set->config.activity->vcpu[vcpu - vcpu->set->vcpu];
 
-	activity_enter(activity);
+	activity_enter(count);
 	int rc = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
-	activity_leave(activity);
+	activity_leave(count);
 
 	after_exit(vcpu);
 	tell_root(vcpu);

@@ -111,9 +111,9 @@ struct vcpus_config {
 	const vcpu_t *node_first;      /* node n has [node_first[n], node_first[n+1]): nodes + 1 entries, copied */
 	const struct cpuid_set *cpuid; /* the machine's */
 	struct tsc tsc;
-	struct bus *bus;                 /* node 0: the devices; NULL elsewhere */
-	struct net_lane *control;        /* NULL: one node */
-	struct guest_activity *activity; /* counted here */
+	struct bus *bus;                       /* node 0: the devices; NULL elsewhere */
+	struct net_lane *control;              /* NULL: one node */
+	const struct guest_activity *activity; /* its counters are counted here */
 	struct vcpu_sink *sink;
 	bool triple_fault_resets; /* as a PC does; otherwise it is a crash */
 };

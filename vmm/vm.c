@@ -105,6 +105,12 @@ static int memory_start(struct vm *vm)
 		log_error("this host's KVM runs without nested paging, which machines of several nodes need; %s", remedy);
 		return -ENOTSUP;
 	}
+	size_t bytes = MAX(map->node[vm->config.self].vcpus, 1u) * sizeof(*vm->activity.vcpu);
+	vm->activity.n = map->node[vm->config.self].vcpus;
+	vm->activity.vcpu = aligned_alloc(CACHE_LINE_BYTES, bytes);
+	if (!vm->activity.vcpu)
+		return -ENOMEM;
+	memset(vm->activity.vcpu, 0, bytes);
 	for (node_t n = 0; n < map->nodes; n++)
 		first[n] = map->node[n].first;
 	first[map->nodes] = map->pages;
@@ -136,6 +142,7 @@ static int memory_start(struct vm *vm)
 static void memory_stop(struct vm *vm)
 {
 	dsm_free(vm->dsm);
+	free(vm->activity.vcpu);
 }
 
 /* ---- devices: node 0 ---- */

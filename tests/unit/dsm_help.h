@@ -27,6 +27,7 @@ struct cluster {
 	struct loop_net *loop; /* NULL: TCP */
 	struct dsm *dsm[NODES];
 	bool counted; /* what stands for vCPUs says when it runs, in: */
+	struct activity_count passes[NODES];
 	struct guest_activity activity[NODES];
 	_Atomic bool ending; /* a lost peer is no news: connections end in some order */
 	/* test_dsm_evict.c's */
@@ -92,6 +93,7 @@ static inline void cluster_node(struct cluster *c, unsigned n, const rpn_t *firs
 				    .activity = c->counted ? &c->activity[n] : NULL,
 				    .sink = &c->sink};
 
+	c->activity[n] = (struct guest_activity){.n = 1, .vcpu = &c->passes[n]};
 	ck_assert_int_eq(dsm_new(&config, &c->dsm[n]), 0);
 	ck_assert_int_eq(dsm_start(c->dsm[n]), 0);
 }

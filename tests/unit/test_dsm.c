@@ -471,9 +471,9 @@ START_TEST(nothing_is_compared_while_no_vcpu_runs)
 		for (unsigned i = 0; i < 20; i++)
 			read_another(&c, &at);
 		ck_assert_uint_le(stats_of(&c, 0).replica_checks, before + 1);
-		activity_enter(&c.activity[0]);
+		activity_enter(&c.passes[0]);
 		*word(&c, 0, TABLE_LEAF, 5) = entry;
-		activity_leave(&c.activity[0]);
+		activity_leave(&c.passes[0]);
 		read_another(&c, &at);
 		ck_assert_uint_eq(*word(&c, 1, TABLE_LEAF, 5), entry);
 	}
@@ -497,18 +497,18 @@ static void *publish(void *arg)
 	atomic_fetch_add(p->ready, 1);
 	while (atomic_load(p->ready) < NODES)
 		sched_yield();
-	struct guest_activity *activity = &p->c->activity[p->node];
+	struct activity_count *passes = &p->c->passes[p->node];
 
-	activity_enter(activity);
+	activity_enter(passes);
 	for (unsigned i = 1; i <= p->rounds; i++) {
 		*word(p->c, p->node, TABLE_LEAF, 8 + p->node) = (uint64_t)i << PAGE_SHIFT | ENTRY;
 		atomic_thread_fence(memory_order_seq_cst);
 		*word(p->c, p->node, TABLE_FLAG + p->node, 0) = i;
 		for (unsigned w = 0; w < 40; w++)
 			walk(p->c, p->node);
-		activity_leave(activity);
+		activity_leave(passes);
 		usleep(200); /* or a node would do all its rounds while it has the pages */
-		activity_enter(activity);
+		activity_enter(passes);
 		for (unsigned n = 0; n < NODES; n++) {
 			uint64_t said = *word(p->c, p->node, TABLE_FLAG + n, 0);
 			atomic_thread_fence(memory_order_seq_cst);
@@ -524,7 +524,7 @@ static void *publish(void *arg)
 	atomic_fetch_sub(p->running, 1);
 	while (atomic_load(p->running)) /* the others still need this node's walks, or nothing is lent any more */
 		walk(p->c, p->node);
-	activity_leave(activity);
+	activity_leave(passes);
 	return NULL;
 }
 
