@@ -269,16 +269,35 @@ static int give_back(struct shard *shard, struct replica *e)
 	return 0;
 }
 
+/* All were compared, and no vCPU of this node has been in the guest since. */
+static bool is_quiet(const struct shard *shard, bool *outside, uint64_t *passes)
+{
+	const struct replicas *r = &shard->replicas;
+
+	*outside = activity_quiet(shard->dsm->config.activity, passes);
+	return *outside && r->quiet && *passes == r->quiet_passes;
+}
+
+/* A message that is made now tells nothing that R1 is about. */
+static bool none_to_await(const struct shard *shard)
+{
+	uint64_t passes;
+	bool outside;
+
+	return !shard->replicas.count && (!atomic_load_explicit(&shard->replicas.n, memory_order_relaxed) ||
+					  (!shard->replicas.under_way && is_quiet(shard, &outside, &passes)));
+}
+
 /* Begins what R1 asks for; the table may move under the loop, so it starts anew after each change, and its last pass has compared
  * all after any message that is there at its end was made. */
 static int begin_release(struct shard *shard)
 {
 	struct replicas *r = &shard->replicas;
 	uint64_t passes;
-	bool quiet = activity_quiet(shard->dsm->config.activity, &passes);
+	bool outside;
 	int rc = 0;
 
-	if (quiet && r->quiet && passes == r->quiet_passes) { /* nobody has written to one since */
+	if (is_quiet(shard, &outside, &passes)) {
 		r->checked = r->count;
 		return 0;
 	}
@@ -293,7 +312,7 @@ static int begin_release(struct shard *shard)
 	}
 	if (!rc) {
 		r->checked = r->count;
-		r->quiet = quiet;
+		r->quiet = outside;
 		r->quiet_passes = passes;
 	}
 	return rc;
@@ -316,9 +335,11 @@ void replica_round(struct shard *shard)
 	release_if_done(shard);
 }
 
-uint8_t *replica_slot(struct replicas *r)
+uint8_t *replica_slot(const struct shard *shard)
 {
-	if ((!r->count && !atomic_load_explicit(&r->n, memory_order_relaxed)) || r->count == REPLICAS_WAITING)
+	const struct replicas *r = &shard->replicas;
+
+	if (none_to_await(shard) || r->count == REPLICAS_WAITING)
 		return NULL;
 	return r->waiting[(r->first + r->count) % REPLICAS_WAITING].payload;
 }
@@ -330,8 +351,8 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 	if (hdr->type >= WIRE_LEND && hdr->type <= WIRE_RELEASED)
 		return false;
 	/* What comes after a message that waits must stay behind it (P3). */
-	if (!r->count && (!atomic_load_explicit(&r->n, memory_order_relaxed) ||
-			  (hdr->type != WIRE_DATA && hdr->type != WIRE_ACK && hdr->type != WIRE_GRANT)))
+	if (none_to_await(shard) ||
+	    (!r->count && hdr->type != WIRE_DATA && hdr->type != WIRE_ACK && hdr->type != WIRE_GRANT))
 		return false;
 	if (r->count == REPLICAS_WAITING)
 		replica_round(shard);
@@ -346,10 +367,7 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 	if (hdr->len)
 		if (payload != m->payload) /* it was loaded there (replica_slot) */
 			memcpy(m->payload, loading_at(&shard->loading, payload), hdr->len);
-	/* Compared at once. Once a round would do by the argument, and by its walk (model_replica); but with it litmus tests failed
-	 * now and then over two nodes, for a reason that is not found yet. */
 	loading_end(&shard->loading);
-	replica_round(shard);
 	return true;
 }
 

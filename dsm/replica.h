@@ -111,7 +111,7 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 void replica_round(struct shard *shard);
 /* Where the payload of a DATA belongs that replica_defers would take now; NULL: it would not, or has no room. Until it takes one.
  */
-uint8_t *replica_slot(struct replicas *replicas);
+uint8_t *replica_slot(const struct shard *shard);
 /* Called now and then: a write to a replica is known to all in a while, also if nothing else is sent. */
 CHECKED int replica_look(struct shard *shard, uint64_t now);
 /* wake_fd is readable. */

@@ -233,11 +233,16 @@ static int load(struct shard *shard, const struct proto_action *action, const st
 		to = (node_t)__builtin_ctzll(action->to);
 		hdr = header_of(work->page, &action->msg, true, work->ahead);
 	}
-	uint8_t *bytes = loading_begin(&shard->loading, shard->lane, to, &hdr, replica_slot(&shard->replicas));
+	uint8_t *bytes = loading_begin(&shard->loading, shard->lane, to, &hdr, replica_slot(shard));
 	return view_load(shard->dsm->view, work->page, bytes, &shard->loading.zero);
 }
 
-static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work)
+/*
+ * `quiet`: as far as is known no thread waits. Then a page that comes wakes none: on the reader's own CPU each wake would be a switch
+ * to it, and at once another, as the reader runs into the next page that is still to come. Who waits after all has a fault that is
+ * not read yet, and it is answered by a wake [C1].
+ */
+static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work, bool quiet)
 {
 	struct view *view = shard->dsm->view;
 	const uint8_t *bytes = NULL;
@@ -266,7 +271,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			shard_count(a->zero ? &shard->stats.pages_in_zero : &shard->stats.pages_in, 1);
 			rc = a->zero ? 0 : kept_received(shard, work->from, work->hdr, work->payload, &bytes);
 			if (!rc)
-				rc = view_install(view, page, bytes, a->right == PROTO_WRITE, a->wake);
+				rc = view_install(view, page, bytes, a->right == PROTO_WRITE, a->wake && !quiet);
 			break;
 		case PROTO_UPGRADE:
 			rc = view_unprotect(view, page);
@@ -368,7 +373,7 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 			.ahead = work->ahead,
 		};
 	}
-	rc = execute(shard, &actions, work);
+	rc = execute(shard, &actions, work, slot == PAGETAB_NONE || shard->pending[slot].ahead);
 	if (proto_cache_idle(cache)) {
 		dsm->cache[work->page] = proto_cache_pack(cache);
 		if (slot != PAGETAB_NONE) {
@@ -480,7 +485,7 @@ int steps_push(struct shard *shard, rpn_t page, node_t to)
 	if (slot == PAGETAB_NONE)
 		return 0; /* the directory entry is as it was */
 	shard->busy[slot] = dir;
-	return execute(shard, &actions, &(struct work){.page = page});
+	return execute(shard, &actions, &(struct work){.page = page}, true);
 }
 
 /* Offers are made anew after a while, also where the answers are only slow. They may be ignored (H17), and are, so that what is
@@ -538,7 +543,7 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 		}
 		shard->busy[slot] = idle;
 	}
-	rc = execute(shard, &actions, work);
+	rc = execute(shard, &actions, work, true);
 	if (proto_dir_idle(dir)) {
 		steps_pack(packed, dir);
 		if (slot != PAGETAB_NONE)
