@@ -39,9 +39,10 @@ int replicas_init(struct replicas *r, node_t nodes)
 	r->replica = calloc(REPLICAS_MAX, sizeof(*r->replica));
 	r->twins = lazy(REPLICAS_MAX * PAGE_BYTES);
 	r->waiting = lazy(REPLICAS_WAITING * sizeof(*r->waiting));
+	r->runs = lazy(REPLICA_RUNS * WIRE_RUN_PAYLOAD_MAX);
 	if (r->wake_fd < 0)
 		return -errno;
-	if (!r->replica || !r->twins || !r->waiting)
+	if (!r->replica || !r->twins || !r->waiting || !r->runs)
 		return -ENOMEM;
 	for (size_t i = 0; i < REPLICAS_MAX; i++)
 		r->replica[i].twin = r->twins + i * PAGE_BYTES;
@@ -57,6 +58,8 @@ void replicas_destroy(struct replicas *r)
 		munmap(r->twins, REPLICAS_MAX * PAGE_BYTES);
 	if (r->waiting)
 		munmap(r->waiting, REPLICAS_WAITING * sizeof(*r->waiting));
+	if (r->runs)
+		munmap(r->runs, REPLICA_RUNS * WIRE_RUN_PAYLOAD_MAX);
 }
 
 /* All nodes are paused, nothing is on its way that will still be obeyed. */
@@ -66,6 +69,7 @@ void replicas_reset(struct replicas *r)
 	atomic_store_explicit(&r->n, 0, memory_order_relaxed);
 	r->under_way = r->lent = 0;
 	r->first = r->count = r->checked = 0;
+	r->first_run = r->run_count = 0;
 	r->quiet = false;
 	r->done = r->seen = r->wanted;
 	pthread_cond_broadcast(&r->cond);
@@ -190,8 +194,14 @@ static void release_if_done(struct shard *shard)
 		return;
 	for (; r->checked; r->checked--) {
 		struct replica_message *m = &r->waiting[r->first];
+		const uint8_t *payload = m->payload;
 
-		shard_post_now(shard, m->to, &m->hdr, m->hdr.len ? m->payload : NULL);
+		if (m->hdr.len > PAGE_BYTES) {
+			payload = r->runs + r->first_run * WIRE_RUN_PAYLOAD_MAX;
+			r->first_run = (r->first_run + 1) % REPLICA_RUNS;
+			r->run_count--;
+		}
+		shard_post_now(shard, m->to, &m->hdr, m->hdr.len ? payload : NULL);
 		r->first = (r->first + 1) % REPLICAS_WAITING;
 		r->count--;
 	}
@@ -335,38 +345,50 @@ void replica_round(struct shard *shard)
 	release_if_done(shard);
 }
 
-uint8_t *replica_slot(const struct shard *shard)
+/* Where the payload of the next that waits goes; NULL: no room. */
+static uint8_t *next_payload(const struct replicas *r, uint32_t len)
 {
-	const struct replicas *r = &shard->replicas;
-
-	if (none_to_await(shard) || r->count == REPLICAS_WAITING)
+	if (r->count == REPLICAS_WAITING)
 		return NULL;
-	return r->waiting[(r->first + r->count) % REPLICAS_WAITING].payload;
+	if (len <= PAGE_BYTES)
+		return r->waiting[(r->first + r->count) % REPLICAS_WAITING].payload;
+	return r->run_count < REPLICA_RUNS ? r->runs + (r->first_run + r->run_count) % REPLICA_RUNS * WIRE_RUN_PAYLOAD_MAX : NULL;
+}
+
+uint8_t *replica_slot(const struct shard *shard, uint32_t len)
+{
+	return none_to_await(shard) ? NULL : next_payload(&shard->replicas, len);
+}
+
+bool replica_has_room(struct shard *shard, uint32_t len)
+{
+	if (!next_payload(&shard->replicas, len))
+		replica_round(shard);
+	return next_payload(&shard->replicas, len);
 }
 
 bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload)
 {
 	struct replicas *r = &shard->replicas;
+	bool tells = hdr->type == WIRE_DATA || hdr->type == WIRE_RUN_DATA || hdr->type == WIRE_ACK || hdr->type == WIRE_GRANT;
 
 	if (hdr->type >= WIRE_LEND && hdr->type <= WIRE_RELEASED)
 		return false;
 	/* What comes after a message that waits must stay behind it (P3). */
-	if (none_to_await(shard) ||
-	    (!r->count && hdr->type != WIRE_DATA && hdr->type != WIRE_ACK && hdr->type != WIRE_GRANT))
+	if (none_to_await(shard) || (!r->count && !tells))
 		return false;
-	if (r->count == REPLICAS_WAITING)
-		replica_round(shard);
-	if (r->count == REPLICAS_WAITING) {
+	if (!replica_has_room(shard, hdr->len)) {
 		shard_fail(shard, "too many messages wait for a page table to be brought up to date");
 		return true;
 	}
 	loading_before(&shard->loading, payload); /* the slot is this message's now */
+	uint8_t *place = next_payload(r, hdr->len);
 	struct replica_message *m = &r->waiting[(r->first + r->count++) % REPLICAS_WAITING];
 	m->to = to;
 	m->hdr = *hdr;
-	if (hdr->len)
-		if (payload != m->payload) /* it was loaded there (replica_slot) */
-			memcpy(m->payload, loading_at(&shard->loading, payload), hdr->len);
+	if (hdr->len && payload != place) /* it was loaded there (replica_slot) */
+		memcpy(place, loading_at(&shard->loading, payload), hdr->len);
+	r->run_count += hdr->len > PAGE_BYTES;
 	loading_end(&shard->loading);
 	return true;
 }

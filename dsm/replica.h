@@ -38,6 +38,7 @@
 
 #define REPLICAS_MAX     1024u             /* a node has at once, its own and others' */
 #define REPLICAS_WAITING 1024u             /* messages that may wait for a release */
+#define REPLICA_RUNS     16u               /* of them with more than a page */
 #define REPLICA_ROOTS    16u               /* CR3 values that are remembered */
 #define REPLICA_LOOK_NS  (100 * NS_PER_MS) /* a write is found within this and half of it, also if nothing is sent */
 #define REPLICA_MIN_SEQ  16u               /* a page that has changed hands as often may be a table that goes round */
@@ -82,6 +83,8 @@ struct replicas {
 	uint64_t wanted, seen, done;     /* under lock: tickets of replicas_release */
 	struct replica_message *waiting; /* [REPLICAS_WAITING] ring */
 	uint32_t first, count;
+	uint8_t *runs; /* [REPLICA_RUNS] payloads of those of waiting that are a run, in a ring */
+	uint32_t first_run, run_count;
 	uint32_t checked;                     /* of them, the first: since they were made all replicas were compared */
 	bool quiet;                           /* no vCPU was in the guest when they were compared last, */
 	uint64_t quiet_passes;                /* and the number was this (base/activity.h) */
@@ -109,9 +112,11 @@ CHECKED int replica_message(struct shard *shard, node_t from, const struct wire_
 bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload);
 /* R1. The round is over: what was taken in it and need not wait is sent. Before each net_flush. */
 void replica_round(struct shard *shard);
-/* Where the payload of a DATA belongs that replica_defers would take now; NULL: it would not, or has no room. Until it takes one.
+/* Where the payload of a DATA or RUN_DATA belongs that replica_defers would take now; NULL: it would not, or has no room. Until it takes one.
  */
-uint8_t *replica_slot(const struct shard *shard);
+uint8_t *replica_slot(const struct shard *shard, uint32_t len);
+/* Whether replica_defers could take a message of this length now: a run needs not be made one. */
+bool replica_has_room(struct shard *shard, uint32_t len);
 /* Called now and then: a write to a replica is known to all in a while, also if nothing else is sent. */
 CHECKED int replica_look(struct shard *shard, uint64_t now);
 /* wake_fd is readable. */

@@ -35,6 +35,7 @@ static void look_ahead(struct shard *shard, rpn_t page, bool write)
 
 	shard_count(&shard->stats.ahead_used, ahead.used);
 	shard_count(&shard->stats.ahead_wasted, ahead.wasted);
+	run_asks(shard);
 	for (uint32_t i = 0; i < ahead.n && !shard->failed; i++) {
 		struct proto_event ev = {.type = write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
 		struct work work = {.page = ahead.first + (rpn_t)(ahead.stride * (int64_t)i), .ahead = true};
@@ -48,6 +49,7 @@ static void look_ahead(struct shard *shard, rpn_t page, bool write)
 		shard_count(&shard->stats.ahead, 1);
 		steps_settle(shard, steps_cache(shard, &ev, &work));
 	}
+	run_asked(shard);
 }
 
 void shard_fault(struct shard *shard, const struct view_fault *fault)
@@ -91,10 +93,8 @@ static void on_other_message(struct shard *shard, node_t from, const struct wire
 	shard->dsm->config.sink->lost(shard->dsm->config.sink, from, why);
 }
 
-static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+void shard_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
 {
-	struct shard *shard = container_of(sink, struct shard, sink);
-	struct dsm *dsm = shard->dsm;
 	struct proto_event ev = {
 		.type = PROTO_EV_MSG,
 		.msg =
@@ -114,22 +114,6 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 			    .payload = hdr->len ? payload : NULL,
 			    .ahead = hdr->flags & WIRE_F_AHEAD};
 
-	net_trace_received(from, hdr);
-	if (shard->failed)
-		return;
-	shard_count(&shard->stats.messages_in, 1);
-	if (work.page >= dsm->node_first[dsm->config.nodes] || view_shard(dsm->view, work.page) != shard->index) {
-		char why[96];
-
-		snprintf(why, sizeof(why), "it named page %llu, which is not one of this shard's", (unsigned long long)work.page);
-		__atomic_store_n(&shard->failed, true, __ATOMIC_RELAXED);
-		dsm->config.sink->lost(dsm->config.sink, from, why);
-		return;
-	}
-	if ((hdr->type >= WIRE_LEND && hdr->type <= WIRE_RELEASED) || hdr->type == WIRE_BLOCK) {
-		on_other_message(shard, from, hdr, work.payload);
-		return;
-	}
 	if (ev.msg.type == PROTO_REQ_READ || ev.msg.type == PROTO_REQ_WRITE)
 		shard->with_room = (shard->with_room & ~((uint64_t)1 << from)) | (uint64_t) !!(hdr->flags & WIRE_F_ROOM) << from;
 	ev.msg.flags = hdr->flags & WIRE_F_PUSH ? PROTO_PUSH : 0;
@@ -147,6 +131,43 @@ static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr
 		steps_settle(shard, steps_dir(shard, &ev, &work));
 	else if (!hold_message(shard, work.page, &ev.msg))
 		steps_settle(shard, steps_cache(shard, &ev, &work));
+}
+
+static void on_message(struct net_sink *sink, node_t from, const struct wire_hdr *hdr, const uint8_t *payload)
+{
+	struct shard *shard = container_of(sink, struct shard, sink);
+	struct dsm *dsm = shard->dsm;
+
+	net_trace_received(from, hdr);
+	if (shard->failed)
+		return;
+	shard_count(&shard->stats.messages_in, 1);
+	/* Blocks are whole in a node and a shard, so this is true of all pages of a run. */
+	if (hdr->arg >= dsm->node_first[dsm->config.nodes] || view_shard(dsm->view, hdr->arg) != shard->index) {
+		char why[96];
+
+		snprintf(why, sizeof(why), "it named page %llu, which is not one of this shard's", (unsigned long long)hdr->arg);
+		__atomic_store_n(&shard->failed, true, __ATOMIC_RELAXED);
+		dsm->config.sink->lost(dsm->config.sink, from, why);
+		return;
+	}
+	switch (hdr->type) {
+	case WIRE_LEND:
+	case WIRE_RECALL:
+	case WIRE_GIVE_BACK:
+	case WIRE_RELEASED:
+	case WIRE_BLOCK:
+		on_other_message(shard, from, hdr, hdr->len ? payload : NULL);
+		break;
+	case WIRE_RUN_REQ:
+		run_serve(shard, from, hdr);
+		break;
+	case WIRE_RUN_DATA:
+		run_take(shard, from, hdr, payload);
+		break;
+	default:
+		shard_message(shard, from, hdr, payload);
+	}
 }
 
 static void on_lost(struct net_sink *sink, node_t peer, int err, const char *why)
@@ -367,7 +388,7 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->loading.buffer = calloc(1, PAGE_BYTES);
 	shard->replica_bytes = calloc(1, PAGE_BYTES);
 	if (!shard->loading.buffer || !shard->replica_bytes || damping_init(&shard->damping) ||
-	    replicas_init(&shard->replicas, dsm->config.nodes) || kept_init(&shard->kept) || init_budget(shard) ||
+	    replicas_init(&shard->replicas, dsm->config.nodes) || kept_init(&shard->kept) || run_init(&shard->runs) || init_budget(shard) ||
 	    shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
 		rc = -ENOMEM;
 		goto fail;
@@ -406,6 +427,7 @@ void shard_destroy(struct shard *shard)
 	replicas_destroy(&shard->replicas);
 	damping_destroy(&shard->damping);
 	kept_destroy(&shard->kept);
+	run_destroy(&shard->runs);
 	evict_destroy(&shard->evict);
 	if (shard->epoll_fd > 0)
 		close(shard->epoll_fd);

@@ -21,6 +21,7 @@
 #include "dsm/proto.h"
 #include "dsm/push.h"
 #include "dsm/replica.h"
+#include "dsm/run.h"
 #include "dsm/stream.h"
 
 #define SHARD_PENDING  1024u /* faults of this node under way; its threads that can fault are fewer */
@@ -105,6 +106,7 @@ struct shard {
 	struct pushes pushes;
 	struct evict evict;
 	struct kept kept;
+	struct runs runs;
 	uint64_t with_room; /* nodes whose last request said that they have frames to spare */
 	rpn_t block_hand;   /* where block_look goes on */
 	uint64_t next_blocks_ns;
@@ -121,6 +123,8 @@ struct shard {
 CHECKED int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_lane *lane);
 /* A fault that has its frame. */
 void shard_fault(struct shard *shard, const struct view_fault *fault);
+/* One message of one page that is the shard's, for run.h. */
+void shard_message(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload);
 void shard_destroy(struct shard *shard);
 CHECKED int shard_start(struct shard *shard);
 void shard_stop(struct shard *shard);

@@ -33,6 +33,7 @@
 	X(pages_in_zero, "zero pages received, without data") \
 	X(pages_out, "pages sent")                            \
 	X(pages_out_zero, "zero pages sent, without data")    \
+	X(pages_out_run, "of the sent ones, many a message")  \
 	X(delta_sent, "of the sent ones, as a difference")    \
 	X(delta_bytes_saved, "bytes saved by that")           \
 	X(upgrades, "upgrades without data")                  \

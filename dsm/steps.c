@@ -141,8 +141,7 @@ static struct wire_hdr header_of(rpn_t page, const struct proto_msg *msg, bool w
 	};
 }
 
-/* `bytes`: the page, if the message carries one; NULL with PROTO_ZERO. */
-static void send_to(struct shard *shard, node_t to, rpn_t page, const struct proto_msg *msg, const uint8_t *bytes, bool ahead)
+void steps_send(struct shard *shard, node_t to, rpn_t page, const struct proto_msg *msg, const uint8_t *bytes, bool ahead)
 {
 	struct wire_hdr hdr = header_of(page, msg, bytes != NULL, ahead);
 	uint8_t small[WIRE_DELTA_MAX];
@@ -154,6 +153,8 @@ static void send_to(struct shard *shard, node_t to, rpn_t page, const struct pro
 	if (is_request(msg) && evict_has_block(&shard->evict, shard->pending_tab.used))
 		hdr.flags |= WIRE_F_ROOM;
 	bytes = kept_outgoing(shard, &hdr, bytes, small);
+	if (run_gathers(shard, to, &hdr))
+		return;
 	if (bytes != shard->loading.place)
 		loading_end(&shard->loading);
 	shard_post(shard, to, &hdr, bytes);
@@ -170,6 +171,8 @@ static void send_action(struct shard *shard, const struct work *work, const stru
 		if (action->to >> shard->dsm->config.self & 1)
 			kept_own_request(shard, work->page);
 	}
+	if (action->with_data && run_has_put_off(&shard->runs))
+		return;
 	if (action->with_data && !loading->zero)
 		bytes = loading->place ? loading->place : loading->buffer;
 	for (uint64_t to = action->to; to; to &= to - 1) {
@@ -178,7 +181,7 @@ static void send_action(struct shard *shard, const struct work *work, const stru
 		if (n == shard->dsm->config.self)
 			send_to_self(shard, work->page, &action->msg, work->ahead);
 		else
-			send_to(shard, n, work->page, &action->msg, bytes, work->ahead);
+			steps_send(shard, n, work->page, &action->msg, bytes, work->ahead);
 	}
 }
 
@@ -233,8 +236,13 @@ static int load(struct shard *shard, const struct proto_action *action, const st
 		to = (node_t)__builtin_ctzll(action->to);
 		hdr = header_of(work->page, &action->msg, true, work->ahead);
 	}
-	uint8_t *bytes = loading_begin(&shard->loading, shard->lane, to, &hdr, replica_slot(shard));
-	return view_load(shard->dsm->view, work->page, bytes, &shard->loading.zero);
+	if (to != shard->dsm->config.self && run_sends(shard, work->page, action->to, &action->msg))
+		return 0;
+	uint8_t *bytes = loading_begin(&shard->loading, shard->lane, to, &hdr, replica_slot(shard, hdr.len));
+	uint32_t zero = 0;
+	int rc = view_load(shard->dsm->view, work->page, 1, bytes, &zero);
+	shard->loading.zero = zero;
+	return rc;
 }
 
 /*
@@ -271,7 +279,7 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			shard_count(a->zero ? &shard->stats.pages_in_zero : &shard->stats.pages_in, 1);
 			rc = a->zero ? 0 : kept_received(shard, work->from, work->hdr, work->payload, &bytes);
 			if (!rc)
-				rc = view_install(view, page, bytes, a->right == PROTO_WRITE, a->wake && !quiet);
+				rc = run_install(shard, page, bytes, a->right == PROTO_WRITE, a->wake && !quiet);
 			break;
 		case PROTO_UPGRADE:
 			rc = view_unprotect(view, page);
@@ -443,7 +451,7 @@ static bool better_owned(struct shard *shard, rpn_t page, const struct proto_msg
 	if (migrates || msg->type != PROTO_REQ_READ)
 		return migrates;
 	/* Never shared, never written, ours: whoever reads it first will write it, and gets it for good. */
-	return !dir->busy && dir->seq == 0 && view_is_hole(dsm->view, page);
+	return !dir->busy && dir->seq == 0 && view_seems_hole(dsm->view, page);
 }
 
 /* Counts what went for good to one of those who only wanted to read. */
@@ -614,7 +622,7 @@ int shard_borrow(struct shard *shard, rpn_t page, const uint8_t *bytes)
 	pagetab_remove(&shard->pending_tab, page);
 	evict_lent(shard);
 	shard_count(&shard->stats.pages_in, 1);
-	return view_install(shard->dsm->view, page, bytes, true, true);
+	return view_install(shard->dsm->view, page, 1, bytes, true, true);
 }
 
 void shard_returned(struct shard *shard, rpn_t page)

@@ -25,6 +25,8 @@ CHECKED int steps_push(struct shard *shard, rpn_t page, node_t to);
 /* Whether a page would have to be asked for, and is not yet. */
 bool steps_lacks(const struct shard *shard, rpn_t page, bool write);
 CHECKED int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work);
+/* A message of the protocol to another node. `bytes`: the page, if it carries one; NULL with PROTO_ZERO. */
+void steps_send(struct shard *shard, node_t to, rpn_t page, const struct proto_msg *msg, const uint8_t *bytes, bool ahead);
 /* After each event: the messages to this node itself, or the end. */
 void steps_settle(struct shard *shard, int rc);
 

@@ -31,7 +31,9 @@
 
 #define WANTED_FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
 
-/* The pages that a shard has protected last, and that nothing has been done about since. */
+#define SEEN_AHEAD 32u /* pages a call of the kernel */
+
+/* Neighbours of which a shard knows something. */
 struct run {
 	rpn_t first, end;
 };
@@ -46,7 +48,8 @@ struct view {
 	int pagemap;      /* /proc/self/pagemap, or -1 */
 	bool huge_again;  /* what is merged may become a huge page */
 	int uffd[SHARDS_MAX];
-	struct run protected[SHARDS_MAX];
+	struct run protected[SHARDS_MAX]; /* last, and nothing has been done about them since */
+	struct run filled[SHARDS_MAX];    /* in the file */
 };
 
 static uint64_t view_len(const struct view *view)
@@ -331,13 +334,17 @@ static bool all_zero(const uint8_t *bytes, size_t len)
 	return true;
 }
 
+/* What is known of these pages is true no more. */
+static void cut(struct run *run, rpn_t page, uint64_t len)
+{
+	if (page < run->end && run->first < page + (len >> PAGE_SHIFT))
+		run->end = run->first;
+}
+
 /* Something is done about these pages that may leave them writable. */
 static void not_protected(struct view *view, rpn_t page, uint64_t len)
 {
-	struct run *run = &view->protected[view_shard(view, page)];
-
-	if (page < run->end && run->first < page + (len >> PAGE_SHIFT))
-		run->end = run->first;
+	cut(&view->protected[view_shard(view, page)], page, len);
 }
 
 static int write_protect(struct view *view, rpn_t page, uint64_t len, bool on)
@@ -357,6 +364,7 @@ static int write_protect(struct view *view, rpn_t page, uint64_t len, bool on)
 
 static int punch(struct view *view, rpn_t page, uint64_t len)
 {
+	cut(&view->filled[view_shard(view, page)], page, len);
 	while (fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(page << PAGE_SHIFT), (off_t)len) < 0)
 		if (errno != EINTR)
 			return fault_error("dropping", page, errno);
@@ -458,10 +466,10 @@ int view_merge(struct view *view, rpn_t first)
 	return 0;
 }
 
-int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake)
+int view_install(struct view *view, rpn_t page, unsigned n, const uint8_t *bytes, bool writable, bool wake)
 {
 	static const uint8_t zeros[PAGE_BYTES];
-	int rc = copy_in(view, page, bytes ? bytes : zeros, PAGE_BYTES, writable, wake);
+	int rc = copy_in(view, page, bytes ? bytes : zeros, (uint64_t)n << PAGE_SHIFT, writable, wake);
 
 	return rc == -EEXIST ? fault_error("installing", page, EEXIST) : rc;
 }
@@ -484,13 +492,15 @@ int view_map_around(struct view *view, rpn_t page, unsigned n)
 	return rc == -EEXIST ? view_wake(view, page) : rc;
 }
 
-int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero)
+int view_load(const struct view *view, rpn_t page, unsigned n, uint8_t *bytes, uint32_t *zero)
 {
-	ssize_t n = pread(view->fd, bytes, PAGE_BYTES, (off_t)(page << PAGE_SHIFT));
+	int rc = view_peek(view, page << PAGE_SHIFT, bytes, (size_t)n << PAGE_SHIFT);
 
-	if (n != (ssize_t)PAGE_BYTES)
-		return fault_error("reading", page, n < 0 ? errno : EIO);
-	*zero = all_zero(bytes, PAGE_BYTES);
+	if (rc)
+		return fault_error("reading", page, -rc);
+	*zero = 0;
+	for (unsigned i = 0; i < n; i++)
+		*zero |= (uint32_t)all_zero(bytes + i * PAGE_BYTES, PAGE_BYTES) << i;
 	return 0;
 }
 
@@ -499,6 +509,23 @@ bool view_is_hole(const struct view *view, rpn_t page)
 	off_t at = (off_t)(page << PAGE_SHIFT);
 
 	return lseek(view->fd, at, SEEK_DATA) != at;
+}
+
+bool view_seems_hole(struct view *view, rpn_t page)
+{
+	struct run *filled = &view->filled[view_shard(view, page)];
+	unsigned char in_file[SEEN_AHEAD];
+	rpn_t end = MIN((page | (BLOCK_PAGES - 1)) + 1, page + SEEN_AHEAD);
+
+	if (filled->first <= page && page < filled->end)
+		return false;
+	/* Of a range that is not mapped the kernel says what is in the file. */
+	if (mincore(view->service + (page << PAGE_SHIFT), (end - page) << PAGE_SHIFT, in_file) || !(in_file[0] & 1))
+		return view_is_hole(view, page);
+	*filled = (struct run){.first = page, .end = page + 1};
+	while (filled->end < end && in_file[filled->end - page] & 1)
+		filled->end++;
+	return false;
 }
 
 void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint64_t new)
@@ -602,6 +629,7 @@ int view_reset(struct view *view)
 		}
 	}
 	memset(view->protected, 0, sizeof(view->protected));
+	memset(view->filled, 0, sizeof(view->filled));
 	madvise(view->guest, view_len(view), MADV_HUGEPAGE);
 	return punch(view, 0, view_len(view));
 }

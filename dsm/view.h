@@ -63,8 +63,8 @@ CHECKED int view_split(struct view *view, rpn_t first, bool *empty);
  * page again if most of it is in the file (Linux 6.4). Who waits is woken. */
 CHECKED int view_merge(struct view *view, rpn_t first);
 
-/* Fills a hole with the PAGE_BYTES at `bytes` (NULL: zeros). `wake`: who waits for the page tries again. */
-CHECKED int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake);
+/* Fills n holes of one block with what is at `bytes` (NULL: zeros, of one page). `wake`: who waits for one of the pages tries again. */
+CHECKED int view_install(struct view *view, rpn_t page, unsigned n, const uint8_t *bytes, bool writable, bool wake);
 /* Answers a fault on a page whose right suffices already: fills a hole with zeros, or takes a protection off that the fault
  * met (`protected_page`), or only wakes if it is settled by now. */
 CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protected_page);
@@ -72,10 +72,12 @@ CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protecte
  * one block, as far as none is in the file. All have the right WRITE. */
 #define VIEW_AROUND 16u
 CHECKED int view_map_around(struct view *view, rpn_t page, unsigned n);
-/* Copies the page, of which a hole is zeros, to `bytes`; *zero: all are zero. As view_bytes, but maps nothing. */
-CHECKED int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero);
+/* Copies n <= 32 pages, of which a hole is zeros, to `bytes`; bit i of *zero: page + i is all zero. As view_bytes, but maps nothing. */
+CHECKED int view_load(const struct view *view, rpn_t page, unsigned n, uint8_t *bytes, uint32_t *zero);
 /* True if nothing was ever written to the page: it is not in the file. */
 bool view_is_hole(const struct view *view, rpn_t page);
+/* Likewise, cheaper for neighbours one after the other. */
+bool view_seems_hole(struct view *view, rpn_t page);
 /* The 8 bytes at `at` of a page that is here become `new` if they are `old`. Atomic with the guest's own writes. */
 void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint64_t new);
 /* WRITE -> READ; returns when no vCPU can write any more. One call of the kernel for n pages of one block, n - 1 of which keep

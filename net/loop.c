@@ -34,7 +34,8 @@ struct endpoint {
 	struct message *inbox;            /* ascending by due_ns */
 	struct message *kept, **kept_end; /* by net_queue; the polling thread's */
 	uint64_t last_due[NODES_MAX];     /* fifo: of the messages of each peer */
-	uint8_t reserved[WIRE_DSM_PAYLOAD_MAX];
+	uint8_t reserved[WIRE_RUN_PAYLOAD_MAX];
+	uint32_t reserved_bytes;
 };
 
 struct loop_net {
@@ -211,14 +212,19 @@ static int loop_queue(struct net_lane *lane, node_t to, const struct wire_hdr *h
 
 	*e->kept_end = make_message(lane, to, hdr, payload);
 	e->kept_end = &(*e->kept_end)->next;
-	memset(e->reserved, 0xa5, sizeof(e->reserved));
+	memset(e->reserved, 0xa5, e->reserved_bytes);
 	return 0;
 }
 
 static void *loop_reserve(struct net_lane *lane, node_t to, const struct wire_hdr *hdr)
 {
+	struct endpoint *e = endpoint_of(lane);
+
 	(void)to;
-	return lane->lane && hdr->len <= WIRE_DSM_PAYLOAD_MAX ? endpoint_of(lane)->reserved : NULL;
+	if (!lane->lane || hdr->len > sizeof(e->reserved))
+		return NULL;
+	e->reserved_bytes = hdr->len;
+	return e->reserved;
 }
 
 /* The next message due, taken out of the inbox; NULL if there is none. */
@@ -302,6 +308,7 @@ static const struct net_ops loop_ops = {
 	.queue = loop_queue,
 	.flush = loop_flush,
 	.reserve = loop_reserve,
+	.payload_max = WIRE_RUN_PAYLOAD_MAX,
 	.poll = loop_poll,
 	.fd = loop_fd,
 	.free = loop_close,

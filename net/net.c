@@ -36,6 +36,11 @@ void *net_reserve(struct net_lane *lane, node_t to, const struct wire_hdr *hdr)
 	return lane->ops->reserve ? lane->ops->reserve(lane, to, hdr) : NULL;
 }
 
+uint32_t net_payload_max(const struct net_lane *lane)
+{
+	return MAX(lane->ops->payload_max, WIRE_DSM_PAYLOAD_MAX);
+}
+
 void net_flush(struct net_lane *lane)
 {
 	if (lane->ops->flush)

@@ -35,6 +35,7 @@ struct net_ops {
 	int (*queue)(struct net_lane *lane, node_t to, const struct wire_hdr *hdr, const void *payload);
 	void (*flush)(struct net_lane *lane);
 	void *(*reserve)(struct net_lane *lane, node_t to, const struct wire_hdr *hdr); /* optional */
+	uint32_t payload_max; /* of a dsm lane: net_payload_max; 0: a page */
 	int (*poll)(struct net_lane *lane, struct net_sink *sink);
 	int (*look)(struct net_lane *lane, struct net_sink *sink); /* optional: net_look */
 	int (*fd)(struct net_lane *lane);
@@ -71,6 +72,8 @@ CHECKED int net_queue(struct net_lane *lane, node_t to, const struct wire_hdr *h
  * header as it will be queued, as far as type, flags, arg and len go; queued next on this lane, or not at all. NULL: the transport
  * has no such place, or no room. For the thread that polls the lane. */
 void *net_reserve(struct net_lane *lane, node_t to, const struct wire_hdr *hdr);
+/* The longest payload that a dsm lane carries: of a run (net/wire.h), or a page. */
+uint32_t net_payload_max(const struct net_lane *lane);
 /* What net_queue kept goes out. */
 void net_flush(struct net_lane *lane);
 

@@ -29,6 +29,12 @@ static struct outq_wait *class_of(const struct outq *q, uint64_t number)
 	return &q->waits[(number * UINT64_C(0x9e3779b97f4a7c15) >> 32) % OUTQ_CLASSES];
 }
 
+/* About more pages of its block than the one that it names. */
+static bool is_wide(const struct wire_hdr *hdr)
+{
+	return hdr->type == WIRE_BLOCK || hdr->type == WIRE_RUN_REQ || hdr->type == WIRE_RUN_DATA;
+}
+
 /* The message is in bulk (by = 1), or has left it (by = UINT32_MAX, which is -1). */
 static void count(struct outq *q, const struct wire_hdr *hdr, uint32_t by)
 {
@@ -36,7 +42,7 @@ static void count(struct outq *q, const struct wire_hdr *hdr, uint32_t by)
 
 	class_of(q, hdr->arg)->page += by;
 	block->block += by;
-	block->whole += hdr->type == WIRE_BLOCK ? by : 0;
+	block->whole += is_wide(hdr) ? by : 0;
 }
 
 /* Something of its page is in bulk. */
@@ -44,13 +50,13 @@ static bool waits(const struct outq *q, const struct wire_hdr *hdr)
 {
 	const struct outq_wait *block = class_of(q, hdr->arg / BLOCK_PAGES);
 
-	return class_of(q, hdr->arg)->page || block->whole || (hdr->type == WIRE_BLOCK && block->block);
+	return class_of(q, hdr->arg)->page || block->whole || (is_wide(hdr) && block->block);
 }
 
 /* Where the message goes: O1, O3. */
 static struct ring *queue_of(struct outq *q, const struct wire_hdr *hdr)
 {
-	bool bulk = hdr->type == WIRE_DATA && hdr->len && hdr->flags & (WIRE_F_AHEAD | WIRE_F_PUSH);
+	bool bulk = (hdr->type == WIRE_DATA || hdr->type == WIRE_RUN_DATA) && hdr->len && hdr->flags & (WIRE_F_AHEAD | WIRE_F_PUSH);
 
 	return q->waits && (bulk || q->even || waits(q, hdr)) ? &q->bulk : &q->urgent;
 }

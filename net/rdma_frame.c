@@ -310,6 +310,8 @@ int rdma_reader_next(struct rdma_reader *r, struct rdma_flow *flow, enum wire_la
 	r->at += RDMA_RECORD_BYTES + WIRE_HDR_BYTES;
 	record->slot = head.slot;
 	record->payload = NULL;
+	if (record->hdr.len > (lane == WIRE_LANE_CONTROL ? WIRE_PAYLOAD_MAX : WIRE_DSM_PAYLOAD_MAX)) /* a run is for TCP */
+		return -EMSGSIZE;
 	if (record->hdr.len > RDMA_INLINE_MAX) {
 		if (head.slot != flow->slots_got % flow->slots) /* F2 */
 			return -EBADMSG;

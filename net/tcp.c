@@ -12,13 +12,13 @@
 
 #include "net/tcp_priv.h"
 
-#define IN_BYTES ((size_t)128 << 10) /* a read of the epoll engine; holds any message */
+#define IN_BYTES ((size_t)256 << 10) /* a read of the epoll engine; holds any message */
 
 /* What a socket takes before it is sent: what is urgent waits behind no more than that (and one buffer of the kernel's, 64 KiB). */
 #define UNSENT_BYTES (64 << 10)
 
-static_assert(IN_BYTES >= WIRE_HDR_BYTES + WIRE_PAYLOAD_MAX, "a message must fit the input buffer");
-static_assert(TCP_OUT_BYTES >= WIRE_HDR_BYTES + WIRE_PAYLOAD_MAX, "a message must fit the empty ring");
+static_assert(IN_BYTES >= MESSAGE_MAX, "a message must fit the input buffer");
+static_assert(TCP_OUT_BYTES >= MESSAGE_MAX, "a message must fit the empty ring");
 
 void tcp_break_locked(struct tcp_peer *p, int err, const char *fmt, ...)
 {
@@ -150,7 +150,7 @@ int tcp_lane_new(node_t self, node_t nodes, unsigned lane, const int *fds, enum 
 		return -ENOMEM;
 	t->lane = (struct net_lane){.ops = uring ? &tcp_uring_ops : &tcp_epoll_ops, .self = self, .nodes = nodes, .lane = lane};
 	t->shared_sender = lane == 0;
-	t->in_bytes = uring ? WIRE_HDR_BYTES + WIRE_DSM_PAYLOAD_MAX : IN_BYTES;
+	t->in_bytes = uring ? WIRE_HDR_BYTES + WIRE_RUN_PAYLOAD_MAX : IN_BYTES;
 	pthread_mutex_init(&t->mutex, NULL);
 	for (node_t i = 0; i < nodes; i++) {
 		t->peer[i].node = i;

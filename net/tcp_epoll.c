@@ -139,21 +139,31 @@ static int epoll_queue(struct net_lane *lane, node_t to, const struct wire_hdr *
 	return tcp_is_broken(p) ? -ENOTCONN : 0;
 }
 
+/* Where the next bytes go. What is left of a message is moved to the front only where it might not fit else. */
+static size_t room_for_input(const struct tcp_lane *t, struct tcp_peer *p)
+{
+	if (t->in_bytes - p->in_at < MESSAGE_MAX) {
+		p->in_used -= p->in_at;
+		memmove(p->in, p->in + p->in_at, p->in_used);
+		p->in_at = 0;
+	}
+	return t->in_bytes - p->in_used; /* never 0: a whole message has always been taken out */
+}
+
 /* Reads what is there. Returns how many messages it handed over. */
 static int receive(struct tcp_lane *t, struct tcp_peer *p, struct net_sink *sink)
 {
 	int handled = 0;
 
 	for (int i = 0; i < READS_A_POLL && !tcp_is_broken(p); i++) {
-		size_t room = t->in_bytes - p->in_used; /* never 0: a whole message has always been taken out */
+		size_t room = room_for_input(t, p);
 		ssize_t got = recv(p->fd, p->in + p->in_used, room, MSG_DONTWAIT);
 
 		if (got > 0) {
 			p->in_used += (size_t)got;
-			size_t taken = tcp_parse(t, p, sink, p->in, p->in_used, &handled);
-			p->in_used -= taken;
-			if (taken && p->in_used)
-				memmove(p->in, p->in + taken, p->in_used);
+			p->in_at += tcp_parse(t, p, sink, p->in + p->in_at, p->in_used - p->in_at, &handled);
+			if (p->in_at == p->in_used)
+				p->in_at = p->in_used = 0;
 			if ((size_t)got < room)
 				break;
 			continue;
@@ -225,6 +235,7 @@ const struct net_ops tcp_epoll_ops = {
 	.queue = epoll_queue,
 	.flush = epoll_flush,
 	.reserve = tcp_reserve,
+	.payload_max = WIRE_RUN_PAYLOAD_MAX,
 	.poll = epoll_poll,
 	.fd = epoll_fd,
 	.free = epoll_free,

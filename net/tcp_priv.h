@@ -32,7 +32,8 @@ struct tcp_peer {
 	char why[160];
 	struct outq out;
 	uint8_t *in;    /* in_bytes of the lane: what has come of a message that is not whole */
-	size_t in_used; /* of them */
+	size_t in_used; /* of them, up to here; */
+	size_t in_at;   /* epoll: from here on, what was handed over is before it */
 
 	_Atomic bool queued; /* epoll: `out` is not empty and EPOLLOUT is on */
 
@@ -54,6 +55,8 @@ struct tcp_lane {
 	pthread_mutex_t mutex;
 	struct tcp_peer peer[]; /* lane.nodes */
 };
+
+#define MESSAGE_MAX ((size_t)WIRE_HDR_BYTES + MAX(WIRE_PAYLOAD_MAX, WIRE_RUN_PAYLOAD_MAX))
 
 #define KEPT_BYTES ((size_t)32 << 10) /* for a peer: more does not wait for net_flush */
 

@@ -427,6 +427,7 @@ const struct net_ops tcp_uring_ops = {
 	.queue = uring_queue,
 	.flush = uring_flush,
 	.reserve = tcp_reserve,
+	.payload_max = WIRE_RUN_PAYLOAD_MAX,
 	.poll = uring_poll,
 	.fd = uring_fd,
 	.free = uring_free,

@@ -34,6 +34,8 @@ static const struct rule {
 	[WIRE_DROP] = {"DROP", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_VOID] = {"VOID", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	[WIRE_BLOCK] = {"BLOCK", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_RUN_REQ] = {"RUN_REQ", 0, 0, ANY, WIRE_F_ROOM | WIRE_F_AHEAD, WIRE_LANE_DSM},
+	[WIRE_RUN_DATA] = {"RUN_DATA", 0, WIRE_RUN_PAYLOAD_MAX, ANY, WIRE_F_AHEAD, WIRE_LANE_DSM}, /* and see run_ok */
 
 	[WIRE_IPI] = {"IPI", LEN(wire_ipi), LEN(wire_ipi), 0, 0, WIRE_LANE_CONTROL},
 	[WIRE_EOI] = {"EOI", 0, 0, 255, 0, WIRE_LANE_CONTROL},
@@ -85,6 +87,13 @@ static bool data_len_ok(const struct wire_hdr *hdr)
 	}
 }
 
+static bool run_ok(const struct wire_hdr *hdr)
+{
+	uint32_t bytes = hdr->type == WIRE_RUN_DATA ? hdr->acks * (uint32_t)(PAGE_BYTES + sizeof(uint32_t)) : 0;
+
+	return hdr->acks >= 2 && hdr->acks <= WIRE_RUN_PAGES && hdr->arg % BLOCK_PAGES + hdr->acks <= BLOCK_PAGES && hdr->len == bytes;
+}
+
 int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)
 {
 	const struct rule *rule = rule_of(hdr->type);
@@ -96,6 +105,8 @@ int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)
 	if (hdr->len < rule->min_len || hdr->len > rule->max_len)
 		return -EMSGSIZE;
 	if (hdr->type == WIRE_DATA && !data_len_ok(hdr))
+		return -EMSGSIZE;
+	if ((hdr->type == WIRE_RUN_REQ || hdr->type == WIRE_RUN_DATA) && !run_ok(hdr))
 		return -EMSGSIZE;
 	if (hdr->flags & WIRE_F_DELTA && hdr->flags & WIRE_F_PUSH) /* who has not asked has named nothing */
 		return -EBADMSG;

@@ -30,10 +30,12 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION          7 /* raised by any change to this file that an older node would misread */
+#define WIRE_VERSION          8 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES        24
 #define WIRE_PAYLOAD_MAX      65536u /* of a control message */
-#define WIRE_DSM_PAYLOAD_MAX  4096u  /* of a message on a dsm lane: a page */
+#define WIRE_DSM_PAYLOAD_MAX  4096u  /* of a message on a dsm lane: a page; but of a run: */
+#define WIRE_RUN_PAGES        16u    /* of RUN_REQ, RUN_DATA */
+#define WIRE_RUN_PAYLOAD_MAX  (WIRE_RUN_PAGES * (4096u + 4u)) /* TCP's only: net_payload_max */
 #define WIRE_DELTA_MAX        1024u  /* of DATA with a difference: what RDMA carries without a slot of staging memory */
 #define WIRE_HOST_BYTES       64     /* a host's name or address with its terminating NUL */
 #define WIRE_CPUID_MAX        256u
@@ -69,6 +71,9 @@ enum wire_type {
 	/* pushes */
 	WIRE_VOID,  /* */
 	WIRE_BLOCK, /* every page of the block of `arg` but that one is given to the receiver, zero, right WRITE (dsm/blocks.h) */
+	/* runs of `acks` pages, from 2 to WIRE_RUN_PAGES, from `arg` on, all of one block (dsm/run.h) */
+	WIRE_RUN_REQ,  /* a REQ_READ of each, with AHEAD */
+	WIRE_RUN_DATA, /* a DATA of each, with the right READ; payload: a u32 each, its seq, then the pages */
 
 	/* control lane; arg = 0 where nothing is said */
 	WIRE_IPI = 24,  /* wire_ipi */
@@ -124,7 +129,7 @@ struct wire_hdr {
 	uint32_t len; /* bytes of payload after the header */
 	uint64_t arg; /* dsm lanes: rpn; else as the type says */
 	uint32_t seq;
-	uint16_t acks; /* dsm lanes: acknowledgements that the requester must await; [0, NODES_MAX] */
+	uint16_t acks; /* dsm lanes: acknowledgements that the requester must await; [0, NODES_MAX]; of a run: its pages */
 	uint16_t node; /* the requester; [0, NODES_MAX) */
 };
 

@@ -26,7 +26,10 @@ static void header(const uint8_t *data, size_t size)
 	for (int lane = 0; lane < 2; lane++) {
 		if (wire_hdr_decode(bytes, (enum wire_lane)lane, &hdr))
 			continue;
-		REQUIRE(hdr.len <= (lane == WIRE_LANE_DSM ? WIRE_DSM_PAYLOAD_MAX : WIRE_PAYLOAD_MAX));
+		bool run = hdr.type == WIRE_RUN_REQ || hdr.type == WIRE_RUN_DATA;
+		uint32_t dsm_max = hdr.type == WIRE_RUN_DATA ? WIRE_RUN_PAYLOAD_MAX : WIRE_DSM_PAYLOAD_MAX;
+		REQUIRE(hdr.len <= (lane == WIRE_LANE_DSM ? dsm_max : WIRE_PAYLOAD_MAX));
+		REQUIRE(!run || (hdr.acks > 1 && hdr.arg / BLOCK_PAGES == (hdr.arg + hdr.acks - 1) / BLOCK_PAGES));
 		REQUIRE(hdr.node < NODES_MAX && hdr.acks <= NODES_MAX);
 		REQUIRE(strcmp(wire_type_name(hdr.type), "?") != 0);
 		wire_hdr_encode(&hdr, again);

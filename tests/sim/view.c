@@ -142,7 +142,7 @@ int view_merge(struct view *view, rpn_t first)
 	return 0;
 }
 
-int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake)
+static int install(struct view *view, rpn_t page, const uint8_t *bytes, bool writable, bool wake)
 {
 	sim_spend(view->sim, view->sim->options.costs.install);
 	if (view->state[page] != HOLE)
@@ -157,11 +157,20 @@ int view_install(struct view *view, rpn_t page, const uint8_t *bytes, bool writa
 	return 0;
 }
 
+int view_install(struct view *view, rpn_t page, unsigned n, const uint8_t *bytes, bool writable, bool wake)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < n; i++)
+		rc = install(view, page + i, bytes ? bytes + i * PAGE_BYTES : NULL, writable, wake);
+	return rc;
+}
+
 int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 {
 	if (protected_page)
 		return writable ? view_unprotect(view, page) : view_wake(view, page);
-	return view->state[page] == HOLE ? view_install(view, page, NULL, writable, true) : view_wake(view, page);
+	return view->state[page] == HOLE ? install(view, page, NULL, writable, true) : view_wake(view, page);
 }
 
 int view_map_around(struct view *view, rpn_t page, unsigned n)
@@ -169,18 +178,22 @@ int view_map_around(struct view *view, rpn_t page, unsigned n)
 	int rc = view_map(view, page, true, false);
 
 	for (unsigned i = 1; !rc && i < n && view->state[page + i] == HOLE; i++)
-		rc = view_install(view, page + i, NULL, true, true);
+		rc = install(view, page + i, NULL, true, true);
 	return rc;
 }
 
-int view_load(const struct view *view, rpn_t page, uint8_t *bytes, bool *zero)
+int view_load(const struct view *view, rpn_t page, unsigned n, uint8_t *bytes, uint32_t *zero)
 {
-	sim_spend(view->sim, view->sim->options.costs.read);
-	*zero = view->state[page] == HOLE || is_zero(view, page);
-	if (*zero)
-		memset(bytes, 0, PAGE_BYTES);
-	else
-		memcpy(bytes, view_bytes(view, page), PAGE_BYTES);
+	*zero = 0;
+	for (unsigned i = 0; i < n; i++) {
+		sim_spend(view->sim, view->sim->options.costs.read);
+		if (view->state[page + i] == HOLE || is_zero(view, page + i)) {
+			*zero |= UINT32_C(1) << i;
+			memset(bytes + i * PAGE_BYTES, 0, PAGE_BYTES);
+		} else {
+			memcpy(bytes + i * PAGE_BYTES, view_bytes(view, page + i), PAGE_BYTES);
+		}
+	}
 	return 0;
 }
 
@@ -207,6 +220,11 @@ void view_trim(struct view *view)
 bool view_is_hole(const struct view *view, rpn_t page)
 {
 	return view->state[page] == HOLE;
+}
+
+bool view_seems_hole(struct view *view, rpn_t page)
+{
+	return view_is_hole(view, page);
 }
 
 void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint64_t new)

@@ -31,7 +31,7 @@ static inline void peer_start(struct cluster *c, unsigned here, unsigned without
 
 struct peer_got {
 	struct wire_hdr hdr;
-	uint8_t payload[PAGE_BYTES];
+	uint8_t payload[WIRE_RUN_PAYLOAD_MAX];
 };
 
 struct peer {

@@ -328,7 +328,7 @@ START_TEST(a_copy_that_was_rested_is_still_read_only)
 	ck_assert_int_eq(view_new(BLOCK_PAGES, 1, &view), 0);
 	ck_assert_int_eq(view_register(view, 0, BLOCK_PAGES), 0);
 	for (rpn_t p = 0; p < 3; p++)
-		ck_assert_int_eq(view_install(view, p, bytes, p == 1, false), 0);
+		ck_assert_int_eq(view_install(view, p, 1, bytes, p == 1, false), 0);
 	ck_assert_int_eq(view_used(view, 0, used), 0);
 	ck_assert_uint_eq(used[0], 7);
 	ck_assert_int_eq(view_rest(view, 0, 3), 0);

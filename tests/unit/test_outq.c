@@ -29,21 +29,27 @@ static rpn_t page_of(uint32_t i)
 
 static struct wire_hdr message(uint8_t type, uint32_t page, uint32_t seq)
 {
-	return (struct wire_hdr){.type = type,
-				 .flags = type != WIRE_DATA ? 0
-					  : seq % 2         ? WIRE_F_AHEAD
-							    : WIRE_F_PUSH,
-				 .len = type == WIRE_DATA || type == WIRE_LEND ? PAGE_BYTES : 0,
-				 .arg = page_of(page),
-				 .seq = seq};
+	struct wire_hdr hdr = {.type = type, .arg = page_of(page), .seq = seq};
+
+	if (type == WIRE_DATA)
+		hdr.flags = seq % 2 ? WIRE_F_AHEAD : WIRE_F_PUSH;
+	if (type == WIRE_DATA || type == WIRE_LEND)
+		hdr.len = PAGE_BYTES;
+	if (type == WIRE_RUN_REQ || type == WIRE_RUN_DATA) {
+		hdr.flags = WIRE_F_AHEAD;
+		hdr.acks = 2;
+	}
+	if (type == WIRE_RUN_DATA)
+		hdr.len = 2 * (PAGE_BYTES + sizeof(uint32_t));
+	return hdr;
 }
 
 static bool put(struct outq *q, const struct wire_hdr *hdr)
 {
-	uint8_t page[PAGE_BYTES];
+	uint8_t payload[2 * (PAGE_BYTES + sizeof(uint32_t))];
 
-	memset(page, (uint8_t)hdr->seq, sizeof(page));
-	return outq_put(q, hdr, page);
+	memset(payload, (uint8_t)hdr->seq, sizeof(payload));
+	return outq_put(q, hdr, payload);
 }
 
 static void look(struct line *line, const struct wire_hdr *hdr, const uint8_t *payload)
@@ -51,7 +57,10 @@ static void look(struct line *line, const struct wire_hdr *hdr, const uint8_t *p
 	for (uint32_t i = 0; i < hdr->len; i += 97)
 		line->wrong |= payload[i] != (uint8_t)hdr->seq;
 	for (uint32_t i = 0; i < PAGES; i++) {
-		if (hdr->type == WIRE_BLOCK ? page_of(i) / BLOCK_PAGES != hdr->arg / BLOCK_PAGES : page_of(i) != hdr->arg)
+		rpn_t first = hdr->type == WIRE_BLOCK ? hdr->arg / BLOCK_PAGES * BLOCK_PAGES : hdr->arg;
+		rpn_t pages = hdr->type == WIRE_BLOCK ? BLOCK_PAGES : MAX(hdr->acks, 1u);
+
+		if (page_of(i) - first >= pages)
 			continue;
 		line->disorder |= hdr->seq < line->last_of[i];
 		line->last_of[i] = hdr->seq + 1;
@@ -98,7 +107,8 @@ static void drain(struct outq *q, struct line *line)
 
 START_TEST(whatever_is_put_messages_of_a_page_leave_in_order)
 {
-	static const uint8_t types[] = {WIRE_REQ_READ, WIRE_INV, WIRE_ACK, WIRE_DATA, WIRE_DATA, WIRE_DATA, WIRE_LEND, WIRE_BLOCK};
+	static const uint8_t types[] = {WIRE_REQ_READ, WIRE_INV, WIRE_ACK, WIRE_DATA, WIRE_DATA,    WIRE_DATA,
+					WIRE_LEND,     WIRE_BLOCK, WIRE_RUN_REQ, WIRE_RUN_DATA};
 	static struct line line;
 	uint32_t seq = 0, refused = 0;
 	struct outq q = {0};
@@ -114,7 +124,7 @@ START_TEST(whatever_is_put_messages_of_a_page_leave_in_order)
 			uint8_t *at = reserves ? outq_reserve(&q, &hdr) : NULL;
 
 			if (at)
-				memset(at, (uint8_t)seq, PAGE_BYTES);
+				memset(at, (uint8_t)seq, hdr.len);
 			if (at ? outq_put(&q, &hdr, at) : put(&q, &hdr))
 				seq++;
 			else

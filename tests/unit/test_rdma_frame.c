@@ -175,6 +175,18 @@ START_TEST(a_frame_with_any_byte_changed_does_no_harm)
 }
 END_TEST
 
+/* A slot holds a page: what the wire allows over TCP would reach out of it. */
+START_TEST(a_run_of_pages_is_refused)
+{
+	struct rdma_flow a = flow(8, 8), b = flow(8, 8);
+	struct wire_hdr hdr = page(2), run = {.type = WIRE_RUN_DATA, .acks = 2, .len = 2 * (PAGE_BYTES + sizeof(uint32_t))};
+	uint32_t len = make(&a, &hdr, 1);
+
+	wire_hdr_encode(&run, frame + RDMA_FRAME_HEAD_BYTES + RDMA_RECORD_BYTES);
+	ck_assert_int_eq(take(&b, len), -EMSGSIZE);
+}
+END_TEST
+
 START_TEST(lengths_that_no_frame_has_are_refused)
 {
 	struct rdma_flow a = flow(8, 8), b = flow(8, 8);
@@ -444,6 +456,7 @@ int main(void)
 	tcase_add_test(tc, a_slot_is_not_given_back_while_it_is_read);
 	tcase_add_test(tc, a_frame_takes_only_what_fits);
 	tcase_add_test(tc, a_frame_with_any_byte_changed_does_no_harm);
+	tcase_add_test(tc, a_run_of_pages_is_refused);
 	tcase_add_test(tc, lengths_that_no_frame_has_are_refused);
 	tcase_add_test(tc, a_written_frame_says_where_it_is);
 	tcase_add_test(tc, immediate_data_that_lie_are_refused);

@@ -55,6 +55,8 @@ START_TEST(every_type_is_named_and_on_one_lane_only)
 			for (int lane = 0; lane < 2; lane++) {
 				struct wire_hdr hdr = header((uint8_t)type, 0, len);
 
+				if (type == WIRE_RUN_REQ || type == WIRE_RUN_DATA)
+					hdr.acks = 2;
 				if (wire_hdr_check(&hdr, (enum wire_lane)lane) == 0)
 					right |= 1 << lane;
 			}
@@ -62,7 +64,7 @@ START_TEST(every_type_is_named_and_on_one_lane_only)
 		ck_assert_int_eq(right != 0, strcmp(wire_type_name((uint8_t)type), "?") != 0);
 		known += right != 0;
 	}
-	ck_assert_int_eq(known, 9 + 4 + 2 + 2 + 6 + 16 + 2);
+	ck_assert_int_eq(known, 9 + 4 + 2 + 2 + 2 + 6 + 16 + 2);
 }
 END_TEST
 
@@ -89,6 +91,47 @@ START_TEST(a_replica_travels_whole_or_not_at_all)
 		struct wire_hdr hdr = header(cases[i].type, 0, cases[i].len);
 
 		ck_assert_int_eq(wire_hdr_check(&hdr, WIRE_LANE_DSM), cases[i].err);
+	}
+}
+END_TEST
+
+START_TEST(a_run_is_of_two_to_sixteen_pages_of_one_block)
+{
+	static const struct {
+		uint8_t type, flags;
+		rpn_t first;
+		uint16_t pages;
+		uint32_t len;
+		int err;
+	} cases[] = {
+		{WIRE_RUN_REQ, WIRE_F_AHEAD, 0, 2, 0, 0},
+		{WIRE_RUN_REQ, WIRE_F_AHEAD | WIRE_F_ROOM, 3, 16, 0, 0},
+		{WIRE_RUN_REQ, 0, 0, 1, 0, -EMSGSIZE},
+		{WIRE_RUN_REQ, 0, 0, 0, 0, -EMSGSIZE},
+		{WIRE_RUN_REQ, 0, 0, 17, 0, -EMSGSIZE},
+		{WIRE_RUN_REQ, 0, BLOCK_PAGES - 2, 2, 0, 0},
+		{WIRE_RUN_REQ, 0, BLOCK_PAGES - 1, 2, 0, -EMSGSIZE},
+		{WIRE_RUN_REQ, 0, UINT64_MAX, 2, 0, -EMSGSIZE},
+		{WIRE_RUN_REQ, 0, 0, 2, 4, -EMSGSIZE},
+		{WIRE_RUN_REQ, WIRE_F_PUSH, 0, 2, 0, -EBADMSG},
+		{WIRE_RUN_DATA, WIRE_F_AHEAD, 0, 2, 2 * 4100, 0},
+		{WIRE_RUN_DATA, 0, 7, 16, 16 * 4100, 0},
+		{WIRE_RUN_DATA, 0, 7, 17, 17 * 4100, -EMSGSIZE},
+		{WIRE_RUN_DATA, 0, 7, 1, 4100, -EMSGSIZE},
+		{WIRE_RUN_DATA, 0, 7, 2, 2 * 4096, -EMSGSIZE},
+		{WIRE_RUN_DATA, 0, 7, 3, 2 * 4100, -EMSGSIZE},
+		{WIRE_RUN_DATA, 0, 7, 0, 0, -EMSGSIZE},
+		{WIRE_RUN_DATA, 0, BLOCK_PAGES - 8, 9, 9 * 4100, -EMSGSIZE},
+		{WIRE_RUN_DATA, WIRE_F_WRITE, 7, 2, 2 * 4100, -EBADMSG},
+		{WIRE_RUN_DATA, WIRE_F_ZERO, 7, 2, 2 * 4100, -EBADMSG},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct wire_hdr hdr = header(cases[i].type, cases[i].flags, cases[i].len);
+
+		hdr.arg = cases[i].first;
+		hdr.acks = cases[i].pages;
+		ck_assert_msg(wire_hdr_check(&hdr, WIRE_LANE_DSM) == cases[i].err, "case %zu", i);
 	}
 }
 END_TEST
@@ -574,6 +617,7 @@ int main(void)
 
 	tcase_add_test(tc, header_is_little_endian_at_the_documented_offsets);
 	tcase_add_test(tc, every_type_is_named_and_on_one_lane_only);
+	tcase_add_test(tc, a_run_is_of_two_to_sixteen_pages_of_one_block);
 	tcase_add_test(tc, header_of_unknown_type_is_refused);
 	tcase_add_test(tc, a_replica_travels_whole_or_not_at_all);
 	tcase_add_test(tc, header_on_the_wrong_lane_is_refused);
