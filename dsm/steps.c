@@ -217,6 +217,8 @@ static int protect(struct shard *shard, const struct work *work)
 	unsigned n = 1;
 
 	damping_lost(&shard->damping, page, clock_ns());
+	if (view_is_protected(shard->dsm->view, page))
+		return 0;
 	while (work->ahead && page + n < end && owns(shard, page + n))
 		n++;
 	if (n > 1 && replica_within(&shard->replicas, page, n))

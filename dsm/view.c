@@ -334,6 +334,11 @@ static bool all_zero(const uint8_t *bytes, size_t len)
 	return true;
 }
 
+static bool is_in(const struct run *run, rpn_t page)
+{
+	return run->first <= page && page < run->end;
+}
+
 /* What is known of these pages is true no more. */
 static void cut(struct run *run, rpn_t page, uint64_t len)
 {
@@ -517,7 +522,7 @@ bool view_seems_hole(struct view *view, rpn_t page)
 	unsigned char in_file[SEEN_AHEAD];
 	rpn_t end = MIN((page | (BLOCK_PAGES - 1)) + 1, page + SEEN_AHEAD);
 
-	if (filled->first <= page && page < filled->end)
+	if (is_in(filled, page))
 		return false;
 	/* Of a range that is not mapped the kernel says what is in the file. */
 	if (mincore(view->service + (page << PAGE_SHIFT), (end - page) << PAGE_SHIFT, in_file) || !(in_file[0] & 1))
@@ -537,14 +542,16 @@ void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint6
 
 int view_protect(struct view *view, rpn_t page, unsigned n)
 {
-	struct run *run = &view->protected[view_shard(view, page)];
-
-	if (run->first <= page && page < run->end)
-		return 0;
 	int rc = write_protect(view, page, (uint64_t)n << PAGE_SHIFT, true);
+
 	if (!rc)
-		*run = (struct run){.first = page, .end = page + n};
+		view->protected[view_shard(view, page)] = (struct run){.first = page, .end = page + n};
 	return rc;
+}
+
+bool view_is_protected(const struct view *view, rpn_t page)
+{
+	return is_in(&view->protected[view_shard(view, page)], page);
 }
 
 int view_unprotect(struct view *view, rpn_t page)

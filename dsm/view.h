@@ -81,8 +81,9 @@ bool view_seems_hole(struct view *view, rpn_t page);
 /* The 8 bytes at `at` of a page that is here become `new` if they are `old`. Atomic with the guest's own writes. */
 void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint64_t new);
 /* WRITE -> READ; returns when no vCPU can write any more. One call of the kernel for n pages of one block, n - 1 of which keep
- * their right WRITE: to write one faults (view_map), and to protect it costs nothing if it comes next. */
+ * their right WRITE: to write one faults (view_map), and view_is_protected says for a while that it need not be protected. */
 CHECKED int view_protect(struct view *view, rpn_t page, unsigned n);
+bool view_is_protected(const struct view *view, rpn_t page);
 CHECKED int view_unprotect(struct view *view, rpn_t page); /* READ -> WRITE, wakes */
 CHECKED int view_drop(struct view *view, rpn_t page);      /* -> NONE: returns when no vCPU can read any more */
 CHECKED int view_wake(struct view *view, rpn_t page);      /* who waits tries again */

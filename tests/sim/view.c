@@ -238,14 +238,17 @@ void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint6
 /* A hole as well: what is read then to be sent makes it a page, and its protection is kept (a marker in the page table). */
 int view_protect(struct view *view, rpn_t page, unsigned n)
 {
-	if (view->state[page] == READ) /* together with one before it */
-		return 0;
 	sim_spend(view->sim, view->sim->options.costs.protect);
 	view->state[page] = READ;
 	for (rpn_t p = page + 1; p < page + n; p++)
 		if (view->state[p] == WRITE)
 			view->state[p] = READ;
 	return 0;
+}
+
+bool view_is_protected(const struct view *view, rpn_t page)
+{
+	return view->state[page] == READ; /* together with one before it */
 }
 
 int view_unprotect(struct view *view, rpn_t page)
