@@ -112,7 +112,8 @@ CHECKED int replica_message(struct shard *shard, node_t from, const struct wire_
 bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, const uint8_t *payload);
 /* R1. The round is over: what was taken in it and need not wait is sent. Before each net_flush. */
 void replica_round(struct shard *shard);
-/* Where the payload of a DATA or RUN_DATA belongs that replica_defers would take now; NULL: it would not, or has no room. Until it takes one.
+/* Where the payload of a DATA or RUN_DATA belongs that replica_defers would take now; NULL: it would not, or has no room. Until it
+ * takes one.
  */
 uint8_t *replica_slot(const struct shard *shard, uint32_t len);
 /* Whether replica_defers could take a message of this length now: a run needs not be made one. */

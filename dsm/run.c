@@ -7,13 +7,13 @@
 
 #include "dsm/steps.h"
 
-int run_init(struct runs *runs)
+int run_init(struct shard_runs *runs)
 {
 	runs->reply.buffer = malloc(WIRE_RUN_PAYLOAD_MAX);
 	return runs->reply.buffer ? 0 : -ENOMEM;
 }
 
-void run_destroy(struct runs *runs)
+void run_destroy(struct shard_runs *runs)
 {
 	free(runs->reply.buffer);
 }
@@ -79,7 +79,7 @@ bool run_sends(struct shard *shard, rpn_t page, uint64_t to, const struct proto_
 	return true;
 }
 
-bool run_has_put_off(struct runs *runs)
+bool run_has_put_off(struct shard_runs *runs)
 {
 	bool was = runs->reply.put_off;
 

@@ -11,8 +11,8 @@
  *     filled in by one call (UFFDIO_COPY)
  *
  * The machines of proto.h know nothing of it: a run is as many messages. What is put off is put off to the end of the message that
- * is worked on: a reply's bytes, which are those of when they are read, as their pages were protected before (D4) and nothing happens
- * to them meanwhile; and the pages to fill in, of which no event comes meanwhile.
+ * is worked on: a reply's bytes, which are those of when they are read, as their pages were protected before (D4) and nothing
+ * happens to them meanwhile; and the pages to fill in, of which no event comes meanwhile.
  */
 #ifndef DSM_RUN_H
 #define DSM_RUN_H
@@ -43,7 +43,7 @@ struct run_taken { /* pages to fill in */
 	const uint8_t *bytes;
 };
 
-struct runs {
+struct shard_runs {
 	struct run_asked asked;
 	struct run_reply reply;
 	struct run_taken taken;
@@ -51,8 +51,8 @@ struct runs {
 
 struct shard;
 
-CHECKED int run_init(struct runs *runs); /* -ENOMEM */
-void run_destroy(struct runs *runs);
+CHECKED int run_init(struct shard_runs *runs); /* -ENOMEM */
+void run_destroy(struct shard_runs *runs);
 
 /* Between these two requests are gathered that run_gathers is shown before they are sent. True: it goes with a run. */
 void run_asks(struct shard *shard);
@@ -64,7 +64,7 @@ void run_serve(struct shard *shard, node_t from, const struct wire_hdr *hdr);
 void run_take(struct shard *shard, node_t from, const struct wire_hdr *hdr, const uint8_t *payload);
 
 /* At its LOAD: whether the bytes of this DATA will be read and sent with a run. Then run_has_put_off is true once: at its SEND. */
-bool run_has_put_off(struct runs *runs);
+bool run_has_put_off(struct shard_runs *runs);
 bool run_sends(struct shard *shard, rpn_t page, uint64_t to, const struct proto_msg *msg);
 /* view_install, but perhaps at the end of the run. */
 CHECKED int run_install(struct shard *shard, rpn_t page, const uint8_t *bytes, bool writable, bool wake);

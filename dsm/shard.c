@@ -388,8 +388,8 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->loading.buffer = calloc(1, PAGE_BYTES);
 	shard->replica_bytes = calloc(1, PAGE_BYTES);
 	if (!shard->loading.buffer || !shard->replica_bytes || damping_init(&shard->damping) ||
-	    replicas_init(&shard->replicas, dsm->config.nodes) || kept_init(&shard->kept) || run_init(&shard->runs) || init_budget(shard) ||
-	    shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
+	    replicas_init(&shard->replicas, dsm->config.nodes) || kept_init(&shard->kept) || run_init(&shard->runs) ||
+	    init_budget(shard) || shard->epoll_fd < 0 || shard->stop_fd < 0 || !shard->pending || !shard->busy) {
 		rc = -ENOMEM;
 		goto fail;
 	}

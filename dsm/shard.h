@@ -106,7 +106,7 @@ struct shard {
 	struct pushes pushes;
 	struct evict evict;
 	struct kept kept;
-	struct runs runs;
+	struct shard_runs runs;
 	uint64_t with_room; /* nodes whose last request said that they have frames to spare */
 	rpn_t block_hand;   /* where block_look goes on */
 	uint64_t next_blocks_ns;

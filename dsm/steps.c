@@ -248,9 +248,9 @@ static int load(struct shard *shard, const struct proto_action *action, const st
 }
 
 /*
- * `quiet`: as far as is known no thread waits. Then a page that comes wakes none: on the reader's own CPU each wake would be a switch
- * to it, and at once another, as the reader runs into the next page that is still to come. Who waits after all has a fault that is
- * not read yet, and it is answered by a wake [C1].
+ * `quiet`: as far as is known no thread waits. Then a page that comes wakes none: on the reader's own CPU each wake would be a
+ * switch to it, and at once another, as the reader runs into the next page that is still to come. Who waits after all has a fault
+ * that is not read yet, and it is answered by a wake [C1].
  */
 static int execute(struct shard *shard, const struct proto_actions *actions, const struct work *work, bool quiet)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "dsm/view.h"
+#include "dsm/view_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,32 +25,10 @@
 #define FSCONFIG_CMD_CREATE 6
 #endif
 
-#ifndef MADV_COLLAPSE /* Linux 6.1 */
-#define MADV_COLLAPSE 25
-#endif
-
-#define WANTED_FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
+#define WANTED_FEATURES \
+	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP)
 
 #define SEEN_AHEAD 32u /* pages a call of the kernel */
-
-/* Neighbours of which a shard knows something. */
-struct run {
-	rpn_t first, end;
-};
-
-struct view {
-	uint64_t pages;
-	unsigned shards;
-	int fd;
-	uint8_t *guest;
-	uint8_t *service;
-	uint8_t *scratch; /* one block, for view_split; a slot a shard */
-	int pagemap;      /* /proc/self/pagemap, or -1 */
-	bool huge_again;  /* what is merged may become a huge page */
-	int uffd[SHARDS_MAX];
-	struct run protected[SHARDS_MAX]; /* last, and nothing has been done about them since */
-	struct run filled[SHARDS_MAX];    /* in the file */
-};
 
 static uint64_t view_len(const struct view *view)
 {
@@ -278,42 +256,39 @@ int view_fd(const struct view *view, unsigned shard)
 	return view->uffd[shard];
 }
 
-static int fault_error(const char *what, rpn_t page, int err)
+int view_error(const char *what, rpn_t page, int err)
 {
 	log_error("%s of guest RAM page %llu failed: %s", what, (unsigned long long)page, strerror(err));
 	return -err;
 }
 
-static uint64_t guest_addr(const struct view *view, rpn_t page)
+uint64_t view_guest_addr(const struct view *view, rpn_t page)
 {
 	return (uint64_t)(uintptr_t)view->guest + (page << PAGE_SHIFT);
 }
 
-static int register_range(struct view *view, rpn_t first, uint64_t len)
+int view_register_range(struct view *view, rpn_t first, uint64_t len, uint64_t mode)
 {
-	struct uffdio_register reg = {
-		.range = {.start = guest_addr(view, first), .len = len},
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
-	};
+	struct uffdio_register reg = {.range = {.start = view_guest_addr(view, first), .len = len}, .mode = mode};
 
 	if (madvise(view->guest + (first << PAGE_SHIFT), len, MADV_NOHUGEPAGE) < 0 && errno != EINVAL) /* EINVAL: built without */
-		return fault_error("keeping huge pages out", first, errno);
+		return view_error("keeping huge pages out", first, errno);
 	if (ioctl(view->uffd[view_shard(view, first)], UFFDIO_REGISTER, &reg) == 0)
 		return 0;
 	int err = errno;
 	if (err == ENOMEM)
 		log_error("the kernel may allow no more memory areas to this process; raise them: sysctl -w "
 			  "vm.max_map_count=1000000");
-	return fault_error("userfaultfd registration", first, err);
+	return view_error("userfaultfd registration", first, err);
 }
 
 int view_register(struct view *view, rpn_t first, uint64_t pages)
 {
 	/* With one shard neighbouring blocks share a descriptor: one call, one memory area. */
 	if (view->shards == 1 && pages)
-		return register_range(view, first, pages << PAGE_SHIFT);
+		return view_register_range(view, first, pages << PAGE_SHIFT, REGISTERED);
 	for (rpn_t p = first; p < first + pages; p += BLOCK_PAGES) {
-		int rc = register_range(view, p, BLOCK_BYTES);
+		int rc = view_register_range(view, p, BLOCK_BYTES, REGISTERED);
 
 		if (rc)
 			return rc;
@@ -321,8 +296,7 @@ int view_register(struct view *view, rpn_t first, uint64_t pages)
 	return 0;
 }
 
-/* A page or block, wherever its bytes lie: those of a message follow its header, aligned to 4. */
-static bool all_zero(const uint8_t *bytes, size_t len)
+bool view_all_zero(const uint8_t *bytes, size_t len)
 {
 	uint64_t w[8];
 
@@ -346,53 +320,52 @@ static void cut(struct run *run, rpn_t page, uint64_t len)
 		run->end = run->first;
 }
 
-/* Something is done about these pages that may leave them writable. */
-static void not_protected(struct view *view, rpn_t page, uint64_t len)
+void view_not_protected(struct view *view, rpn_t page, uint64_t len)
 {
 	cut(&view->protected[view_shard(view, page)], page, len);
 }
 
-static int write_protect(struct view *view, rpn_t page, uint64_t len, bool on)
+int view_write_protect(struct view *view, rpn_t page, uint64_t len, bool on)
 {
 	struct uffdio_writeprotect wp = {
-		.range = {.start = guest_addr(view, page), .len = len},
+		.range = {.start = view_guest_addr(view, page), .len = len},
 		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 
-	not_protected(view, page, len);
+	view_not_protected(view, page, len);
 	/* EAGAIN: the address space is changing under us (a fork or munmap elsewhere in it); it passes. */
 	for (int tries = 0; ioctl(view->uffd[view_shard(view, page)], UFFDIO_WRITEPROTECT, &wp) < 0; tries++)
 		if (errno != EAGAIN || tries > 1000)
-			return fault_error(on ? "write-protecting" : "unprotecting", page, errno);
+			return view_error(on ? "write-protecting" : "unprotecting", page, errno);
 	return 0;
 }
 
-static int punch(struct view *view, rpn_t page, uint64_t len)
+int view_punch(struct view *view, rpn_t page, uint64_t len)
 {
 	cut(&view->filled[view_shard(view, page)], page, len);
 	while (fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(page << PAGE_SHIFT), (off_t)len) < 0)
 		if (errno != EINTR)
-			return fault_error("dropping", page, errno);
+			return view_error("dropping", page, errno);
 	return 0;
 }
 
-/* Fills [page, page + len) of holes. The kernel copies page by page and says how far it came. -EEXIST is not logged. */
-static int copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t len, bool writable, bool wake)
+/* The kernel copies page by page and says how far it came. */
+int view_copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t len, bool writable, bool wake)
 {
 	struct uffdio_copy copy = {
-		.dst = guest_addr(view, page),
+		.dst = view_guest_addr(view, page),
 		.src = (uint64_t)(uintptr_t)bytes,
 		.len = len,
 		.mode = (writable ? 0 : UFFDIO_COPY_MODE_WP) | (wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE),
 	};
 
-	not_protected(view, page, len);
+	view_not_protected(view, page, len);
 	while (copy.len) {
 		copy.copy = 0;
 		if (ioctl(view->uffd[view_shard(view, page)], UFFDIO_COPY, &copy) == 0)
 			return 0;
 		if (errno != EAGAIN)
-			return errno == EEXIST ? -EEXIST : fault_error("installing", page, errno);
+			return errno == EEXIST ? -EEXIST : view_error("installing", page, errno);
 		if (copy.copy > 0) {
 			copy.dst += (uint64_t)copy.copy;
 			copy.src += (uint64_t)copy.copy;
@@ -402,81 +375,12 @@ static int copy_in(struct view *view, rpn_t page, const uint8_t *bytes, uint64_t
 	return 0;
 }
 
-/*
- * A huge page cannot be relied on to lose one of its 4 KiB pages: if the kernel cannot split it at that moment, the
- * range is zeroed and stays, and a later access would read zeros instead of faulting. So the block is laid anew:
- *
- *      register, protect all -> nobody writes | copy aside | punch all -> nobody reads | put back what is not zero
- */
-int view_split(struct view *view, rpn_t first, bool *empty)
-{
-	uint8_t *aside = view->scratch + view_shard(view, first) * BLOCK_BYTES;
-	int rc = register_range(view, first, BLOCK_BYTES);
-
-	*empty = true;
-	if (!rc)
-		rc = write_protect(view, first, BLOCK_BYTES, true);
-	/* Read, not mapped: that fills no hole. Nor is SEEK_DATA asked, which before Linux 6.4 takes a page for a hole while
-	 * khugepaged has it in its hands; a read waits for it. */
-	if (!rc)
-		rc = view_peek(view, first << PAGE_SHIFT, aside, BLOCK_BYTES);
-	if (!rc)
-		rc = punch(view, first, BLOCK_BYTES);
-	if (!rc)
-		rc = write_protect(view, first, BLOCK_BYTES, false); /* takes the protection off the holes */
-	for (size_t i = 0; !rc && i < BLOCK_PAGES;) {
-		size_t n = 0;
-
-		while (i + n < BLOCK_PAGES && !all_zero(aside + (i + n) * PAGE_BYTES, PAGE_BYTES))
-			n++;
-		if (n)
-			rc = copy_in(view, first + i, aside + i * PAGE_BYTES, n * PAGE_BYTES, true, true);
-		*empty = *empty && !n;
-		i += n ? n : 1;
-	}
-	return rc;
-}
-
-/* Pages of the block that are in the file. */
-static uint64_t count_pages(const struct view *view, rpn_t first)
-{
-	off_t at = (off_t)(first << PAGE_SHIFT), end = at + (off_t)BLOCK_BYTES;
-	uint64_t bytes = 0;
-
-	while ((at = lseek(view->fd, at, SEEK_DATA)) >= 0 && at < end) {
-		off_t hole = lseek(view->fd, at, SEEK_HOLE);
-
-		if (hole < 0)
-			break;
-		bytes += (uint64_t)(MIN(hole, end) - at);
-		at = hole;
-	}
-	return bytes >> PAGE_SHIFT;
-}
-
-int view_merge(struct view *view, rpn_t first)
-{
-	struct uffdio_range range = {.start = guest_addr(view, first), .len = BLOCK_BYTES};
-
-	not_protected(view, first, BLOCK_BYTES);
-	if (ioctl(view->uffd[view_shard(view, first)], UFFDIO_UNREGISTER, &range) < 0)
-		return fault_error("unregistering", first, errno);
-	/* Both make it quicker, no more: a kernel may have no huge pages, or none to spare now. Before Linux 6.4 khugepaged, once
-	 * it has begun with a block, would fill the holes that a split makes meanwhile: there the block keeps its small pages. */
-	if (!view->huge_again)
-		return 0;
-	madvise(view->guest + (first << PAGE_SHIFT), BLOCK_BYTES, MADV_HUGEPAGE);
-	if (count_pages(view, first) > BLOCK_PAGES / 2)
-		madvise(view->guest + (first << PAGE_SHIFT), BLOCK_BYTES, MADV_COLLAPSE);
-	return 0;
-}
-
 int view_install(struct view *view, rpn_t page, unsigned n, const uint8_t *bytes, bool writable, bool wake)
 {
 	static const uint8_t zeros[PAGE_BYTES];
-	int rc = copy_in(view, page, bytes ? bytes : zeros, (uint64_t)n << PAGE_SHIFT, writable, wake);
+	int rc = view_copy_in(view, page, bytes ? bytes : zeros, (uint64_t)n << PAGE_SHIFT, writable, wake);
 
-	return rc == -EEXIST ? fault_error("installing", page, EEXIST) : rc;
+	return rc == -EEXIST ? view_error("installing", page, EEXIST) : rc;
 }
 
 int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
@@ -485,14 +389,14 @@ int view_map(struct view *view, rpn_t page, bool writable, bool protected_page)
 
 	if (protected_page)
 		return writable ? view_unprotect(view, page) : view_wake(view, page);
-	int rc = copy_in(view, page, zeros, PAGE_BYTES, writable, true);
+	int rc = view_copy_in(view, page, zeros, PAGE_BYTES, writable, true);
 	return rc == -EEXIST ? view_wake(view, page) : rc;
 }
 
 int view_map_around(struct view *view, rpn_t page, unsigned n)
 {
 	static const uint8_t zeros[VIEW_AROUND * PAGE_BYTES];
-	int rc = copy_in(view, page, zeros, (uint64_t)n << PAGE_SHIFT, true, true);
+	int rc = view_copy_in(view, page, zeros, (uint64_t)n << PAGE_SHIFT, true, true);
 
 	return rc == -EEXIST ? view_wake(view, page) : rc;
 }
@@ -502,10 +406,10 @@ int view_load(const struct view *view, rpn_t page, unsigned n, uint8_t *bytes, u
 	int rc = view_peek(view, page << PAGE_SHIFT, bytes, (size_t)n << PAGE_SHIFT);
 
 	if (rc)
-		return fault_error("reading", page, -rc);
+		return view_error("reading", page, -rc);
 	*zero = 0;
 	for (unsigned i = 0; i < n; i++)
-		*zero |= (uint32_t)all_zero(bytes + i * PAGE_BYTES, PAGE_BYTES) << i;
+		*zero |= (uint32_t)view_all_zero(bytes + i * PAGE_BYTES, PAGE_BYTES) << i;
 	return 0;
 }
 
@@ -542,7 +446,7 @@ void view_exchange(struct view *view, rpn_t page, size_t at, uint64_t old, uint6
 
 int view_protect(struct view *view, rpn_t page, unsigned n)
 {
-	int rc = write_protect(view, page, (uint64_t)n << PAGE_SHIFT, true);
+	int rc = view_write_protect(view, page, (uint64_t)n << PAGE_SHIFT, true);
 
 	if (!rc)
 		view->protected[view_shard(view, page)] = (struct run){.first = page, .end = page + n};
@@ -556,39 +460,39 @@ bool view_is_protected(const struct view *view, rpn_t page)
 
 int view_unprotect(struct view *view, rpn_t page)
 {
-	return write_protect(view, page, PAGE_BYTES, false);
+	return view_write_protect(view, page, PAGE_BYTES, false);
 }
 
 int view_drop(struct view *view, rpn_t page)
 {
-	return punch(view, page, PAGE_BYTES);
+	return view_punch(view, page, PAGE_BYTES);
 }
 
 int view_wake(struct view *view, rpn_t page)
 {
-	struct uffdio_range range = {.start = guest_addr(view, page), .len = PAGE_BYTES};
+	struct uffdio_range range = {.start = view_guest_addr(view, page), .len = PAGE_BYTES};
 
-	return ioctl(view->uffd[view_shard(view, page)], UFFDIO_WAKE, &range) < 0 ? fault_error("waking", page, errno) : 0;
+	return ioctl(view->uffd[view_shard(view, page)], UFFDIO_WAKE, &range) < 0 ? view_error("waking", page, errno) : 0;
 }
 
 int view_rest(struct view *view, rpn_t first, uint64_t pages)
 {
 	/* A write-protection stays, in a marker of the page table (Linux 5.19). */
 	if (madvise(view->guest + (first << PAGE_SHIFT), pages << PAGE_SHIFT, MADV_DONTNEED) < 0)
-		return fault_error("unmapping", first, errno);
+		return view_error("unmapping", first, errno);
 	return 0;
 }
 
 int view_used(const struct view *view, rpn_t first, uint64_t used[BLOCK_PAGES / 64])
 {
 	uint64_t entry[BLOCK_PAGES];
-	off_t at = (off_t)(guest_addr(view, first) >> PAGE_SHIFT) * (off_t)sizeof(entry[0]);
+	off_t at = (off_t)(view_guest_addr(view, first) >> PAGE_SHIFT) * (off_t)sizeof(entry[0]);
 
 	memset(used, 0, BLOCK_PAGES / 8);
 	if (view->pagemap < 0)
 		return 0;
 	if (pread(view->pagemap, entry, sizeof(entry), at) != (ssize_t)sizeof(entry))
-		return fault_error("looking for accesses", first, errno);
+		return view_error("looking for accesses", first, errno);
 	for (size_t i = 0; i < BLOCK_PAGES; i++)
 		used[i / 64] |= (entry[i] >> 63) << i % 64; /* bit 63: present */
 	return 0;
@@ -625,18 +529,18 @@ int view_reset(struct view *view)
 	for (unsigned i = 0; i < view->shards; i++) {
 		if (view->shards == 1) {
 			if (ioctl(view->uffd[0], UFFDIO_UNREGISTER, &all) < 0)
-				return fault_error("unregistering", 0, errno);
+				return view_error("unregistering", 0, errno);
 			break;
 		}
 		for (rpn_t p = (rpn_t)i * BLOCK_PAGES; p < view->pages; p += (rpn_t)view->shards * BLOCK_PAGES) {
-			struct uffdio_range one = {.start = guest_addr(view, p), .len = BLOCK_BYTES};
+			struct uffdio_range one = {.start = view_guest_addr(view, p), .len = BLOCK_BYTES};
 
 			if (ioctl(view->uffd[i], UFFDIO_UNREGISTER, &one) < 0)
-				return fault_error("unregistering", p, errno);
+				return view_error("unregistering", p, errno);
 		}
 	}
 	memset(view->protected, 0, sizeof(view->protected));
 	memset(view->filled, 0, sizeof(view->filled));
 	madvise(view->guest, view_len(view), MADV_HUGEPAGE);
-	return punch(view, 0, view_len(view));
+	return view_punch(view, 0, view_len(view));
 }

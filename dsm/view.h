@@ -63,7 +63,8 @@ CHECKED int view_split(struct view *view, rpn_t first, bool *empty);
  * page again if most of it is in the file (Linux 6.4). Who waits is woken. */
 CHECKED int view_merge(struct view *view, rpn_t first);
 
-/* Fills n holes of one block with what is at `bytes` (NULL: zeros, of one page). `wake`: who waits for one of the pages tries again. */
+/* Fills n holes of one block with what is at `bytes` (NULL: zeros, of one page). `wake`: who waits for one of the pages tries
+ * again. */
 CHECKED int view_install(struct view *view, rpn_t page, unsigned n, const uint8_t *bytes, bool writable, bool wake);
 /* Answers a fault on a page whose right suffices already: fills a hole with zeros, or takes a protection off that the fault
  * met (`protected_page`), or only wakes if it is settled by now. */
@@ -72,7 +73,8 @@ CHECKED int view_map(struct view *view, rpn_t page, bool writable, bool protecte
  * one block, as far as none is in the file. All have the right WRITE. */
 #define VIEW_AROUND 16u
 CHECKED int view_map_around(struct view *view, rpn_t page, unsigned n);
-/* Copies n <= 32 pages, of which a hole is zeros, to `bytes`; bit i of *zero: page + i is all zero. As view_bytes, but maps nothing. */
+/* Copies n <= 32 pages, of which a hole is zeros, to `bytes`; bit i of *zero: page + i is all zero. As view_bytes, but maps
+ * nothing. */
 CHECKED int view_load(const struct view *view, rpn_t page, unsigned n, uint8_t *bytes, uint32_t *zero);
 /* True if nothing was ever written to the page: it is not in the file. */
 bool view_is_hole(const struct view *view, rpn_t page);

@@ -8,13 +8,12 @@
  *             -> bulk   |######|######|                  3. bulk
  *
  * O1 Messages about one page leave in the order in which they were put (P3 of dsm/PROTOCOL.md). A message is put into
- *    bulk if it is bulk, or if anything of its page waits there; a BLOCK or a run is taken for one about each page of its block. Let a and b be
- *    of one page, a put before b. Both in one queue: that is a queue. a in bulk, b in urgent: then a had left when b was
- *    put. a in urgent, b in bulk: no message of bulk begins before all of urgent has left that was there when it was put
- *    (3 comes after 2, and O2).
- * O2 A message that has begun is ended before another begins.
- * O3 Bulk does not wait for ever: when OUTQ_PASS_BYTES of urgent messages have gone past it, what is put goes into bulk,
- *    whatever it is, until all that was there has left.
+ *    bulk if it is bulk, or if anything of its page waits there; a BLOCK or a run is taken for one about each page of its block.
+ * Let a and b be of one page, a put before b. Both in one queue: that is a queue. a in bulk, b in urgent: then a had left when b
+ * was put. a in urgent, b in bulk: no message of bulk begins before all of urgent has left that was there when it was put (3 comes
+ * after 2, and O2). O2 A message that has begun is ended before another begins. O3 Bulk does not wait for ever: when
+ * OUTQ_PASS_BYTES of urgent messages have gone past it, what is put goes into bulk, whatever it is, until all that was there has
+ * left.
  *
  * "Anything of its page" is by a hash, so a message may be taken for one of a page that waits: it is later then.
  */

@@ -91,7 +91,8 @@ static bool run_ok(const struct wire_hdr *hdr)
 {
 	uint32_t bytes = hdr->type == WIRE_RUN_DATA ? hdr->acks * (uint32_t)(PAGE_BYTES + sizeof(uint32_t)) : 0;
 
-	return hdr->acks >= 2 && hdr->acks <= WIRE_RUN_PAGES && hdr->arg % BLOCK_PAGES + hdr->acks <= BLOCK_PAGES && hdr->len == bytes;
+	return hdr->acks >= 2 && hdr->acks <= WIRE_RUN_PAGES && hdr->arg % BLOCK_PAGES + hdr->acks <= BLOCK_PAGES &&
+	       hdr->len == bytes;
 }
 
 int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)

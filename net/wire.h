@@ -32,12 +32,12 @@
 
 #define WIRE_VERSION          8 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES        24
-#define WIRE_PAYLOAD_MAX      65536u /* of a control message */
-#define WIRE_DSM_PAYLOAD_MAX  4096u  /* of a message on a dsm lane: a page; but of a run: */
-#define WIRE_RUN_PAGES        16u    /* of RUN_REQ, RUN_DATA */
+#define WIRE_PAYLOAD_MAX      65536u                          /* of a control message */
+#define WIRE_DSM_PAYLOAD_MAX  4096u                           /* of a message on a dsm lane: a page; but of a run: */
+#define WIRE_RUN_PAGES        16u                             /* of RUN_REQ, RUN_DATA */
 #define WIRE_RUN_PAYLOAD_MAX  (WIRE_RUN_PAGES * (4096u + 4u)) /* TCP's only: net_payload_max */
-#define WIRE_DELTA_MAX        1024u  /* of DATA with a difference: what RDMA carries without a slot of staging memory */
-#define WIRE_HOST_BYTES       64     /* a host's name or address with its terminating NUL */
+#define WIRE_DELTA_MAX        1024u /* of DATA with a difference: what RDMA carries without a slot of staging memory */
+#define WIRE_HOST_BYTES       64    /* a host's name or address with its terminating NUL */
 #define WIRE_CPUID_MAX        256u
 #define WIRE_SHARDS_MAX       16u
 #define WIRE_SESSION_BYTES    16

@@ -138,8 +138,14 @@ static void close_lane(struct net_lane *lane)
 	close(fd_of(lane));
 }
 
-static const struct net_ops ops = {
-	.name = "sim", .send = send_one, .queue = keep, .flush = flush, .payload_max = WIRE_RUN_PAYLOAD_MAX, .poll = poll_all, .fd = fd_of, .free = close_lane};
+static const struct net_ops ops = {.name = "sim",
+				   .send = send_one,
+				   .queue = keep,
+				   .flush = flush,
+				   .payload_max = WIRE_RUN_PAYLOAD_MAX,
+				   .poll = poll_all,
+				   .fd = fd_of,
+				   .free = close_lane};
 
 void simnet_init(struct actor *actor, node_t self, unsigned lane)
 {

@@ -67,9 +67,9 @@ static void tap_free(struct net_lane *lane)
 }
 
 /* [1]: of a transport that carries a page a message. */
-#define TAP                                                                                                                          \
-	.name = "tap", .send = tap_send, .queue = tap_send, .flush = tap_flush, .reserve = tap_reserve, .poll = tap_poll, .fd = tap_fd, \
-	.free = tap_free
+#define TAP                                                                                                               \
+	.name = "tap", .send = tap_send, .queue = tap_send, .flush = tap_flush, .reserve = tap_reserve, .poll = tap_poll, \
+	.fd = tap_fd, .free = tap_free
 static const struct net_ops tap_ops[] = {{TAP, .payload_max = WIRE_RUN_PAYLOAD_MAX}, {TAP}};
 
 /* Node 0 reads pages in order whose home is node 1 and which node `owner` has written. */
@@ -201,7 +201,8 @@ static unsigned kind_of(rpn_t page, uint64_t random)
 	return (next_random(&state) >> 20) % 8;
 }
 
-/* A run is made of what is left of it by pages that were never touched, are zero, are another node's, go round or are here already. */
+/* A run is made of what is left of it by pages that were never touched, are zero, are another node's, go round or are here already.
+ */
 START_TEST(a_run_leaves_out_what_goes_another_way)
 {
 	rpn_t first[NODES + 1] = {0, BLOCK_PAGES, 2 * BLOCK_PAGES, 3 * BLOCK_PAGES};

@@ -107,8 +107,8 @@ static void drain(struct outq *q, struct line *line)
 
 START_TEST(whatever_is_put_messages_of_a_page_leave_in_order)
 {
-	static const uint8_t types[] = {WIRE_REQ_READ, WIRE_INV, WIRE_ACK, WIRE_DATA, WIRE_DATA,    WIRE_DATA,
-					WIRE_LEND,     WIRE_BLOCK, WIRE_RUN_REQ, WIRE_RUN_DATA};
+	static const uint8_t types[] = {WIRE_REQ_READ, WIRE_INV,  WIRE_ACK,   WIRE_DATA,    WIRE_DATA,
+					WIRE_DATA,     WIRE_LEND, WIRE_BLOCK, WIRE_RUN_REQ, WIRE_RUN_DATA};
 	static struct line line;
 	uint32_t seq = 0, refused = 0;
 	struct outq q = {0};
