@@ -40,9 +40,7 @@ void pagetab_destroy(struct pagetab *tab)
 void pagetab_clear(struct pagetab *tab)
 {
 	memset(tab->bucket, 0, tab->buckets * sizeof(*tab->bucket));
-	tab->used = 0;
-	for (uint32_t i = 0; i < tab->slots; i++)
-		tab->free[i] = tab->slots - 1 - i;
+	tab->used = tab->touched = 0;
 }
 
 /* The bucket that holds the page, or the empty one where it would go. */
@@ -69,7 +67,8 @@ uint32_t pagetab_add(struct pagetab *tab, rpn_t page)
 	assert(!tab->bucket[b]);
 	if (tab->used == tab->slots)
 		return PAGETAB_NONE;
-	uint32_t slot = tab->free[tab->slots - ++tab->used];
+	uint32_t slot = tab->used < tab->touched ? tab->free[tab->touched - tab->used - 1] : tab->touched++;
+	tab->used++;
 	tab->page[slot] = page;
 	tab->bucket[b] = slot + 1;
 	return slot;
@@ -82,7 +81,7 @@ void pagetab_remove(struct pagetab *tab, rpn_t page)
 	uint32_t mask = tab->buckets - 1;
 
 	assert(tab->bucket[gap]);
-	tab->free[tab->slots - tab->used--] = tab->bucket[gap] - 1;
+	tab->free[tab->touched - tab->used--] = tab->bucket[gap] - 1;
 	tab->bucket[gap] = 0;
 	for (uint32_t b = (gap + 1) & mask; tab->bucket[b]; b = (b + 1) & mask) {
 		uint32_t home = home_bucket(tab, tab->page[tab->bucket[b] - 1]);

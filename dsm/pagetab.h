@@ -3,7 +3,8 @@
  * The pages of a shard that are in motion: a hash from page number to a slot in a fixed pool.
  *
  * Almost every page is idle and is kept packed in a few bytes; the full state machine of one that is not lives
- * here, for as long as its transaction lasts. The pool is allocated once, so that a fault allocates nothing.
+ * here, for as long as its transaction lasts. The pool is allocated once, so that a fault allocates nothing; of a pool that is larger
+ * than it ever needs to be only what was used takes memory.
  * One thread uses a table; no locks. The value type is the including file's: a slot is an index.
  */
 #ifndef DSM_PAGETAB_H
@@ -19,7 +20,8 @@ struct pagetab {
 	uint32_t slots;
 	uint32_t *bucket; /* slot + 1, or 0 */
 	rpn_t *page;      /* of a slot */
-	uint32_t *free;   /* stack of free slots */
+	uint32_t touched; /* slots that have been given out, [0, touched) */
+	uint32_t *free;   /* stack of those of them that are free: touched - used */
 };
 
 CHECKED int pagetab_init(struct pagetab *tab, uint32_t slots); /* a power of two. -ENOMEM */

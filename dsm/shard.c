@@ -374,6 +374,7 @@ static bool has_cpus(void)
 
 int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_lane *lane)
 {
+	uint32_t busy = shard_busy(dsm->config.nodes);
 	int rc;
 
 	shard->dsm = dsm;
@@ -384,7 +385,7 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	shard->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	shard->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	shard->pending = calloc(SHARD_PENDING, sizeof(*shard->pending));
-	shard->busy = calloc(SHARD_BUSY, sizeof(*shard->busy));
+	shard->busy = calloc(busy, sizeof(*shard->busy));
 	shard->loading.buffer = calloc(1, PAGE_BYTES);
 	shard->replica_bytes = calloc(1, PAGE_BYTES);
 	if (!shard->loading.buffer || !shard->replica_bytes || damping_init(&shard->damping) ||
@@ -395,7 +396,7 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 	}
 	rc = pagetab_init(&shard->pending_tab, SHARD_PENDING);
 	if (!rc)
-		rc = pagetab_init(&shard->busy_tab, SHARD_BUSY);
+		rc = pagetab_init(&shard->busy_tab, busy);
 	if (!rc)
 		rc = watch(shard, view_fd(dsm->view, index));
 	if (!rc)
@@ -406,9 +407,9 @@ int shard_init(struct shard *shard, struct dsm *dsm, unsigned index, struct net_
 		rc = make_tick(shard);
 	if (!rc)
 		rc = watch(shard, shard->replicas.wake_fd);
-	shard->stats.metadata_bytes = SHARD_PENDING * sizeof(*shard->pending) + SHARD_BUSY * sizeof(*shard->busy) +
+	shard->stats.metadata_bytes = SHARD_PENDING * sizeof(*shard->pending) + busy * sizeof(*shard->busy) +
 				      DAMPING_PAGES * sizeof(struct damping_page) +
-				      (SHARD_PENDING + SHARD_BUSY) * (2 * sizeof(uint32_t) + sizeof(rpn_t) + sizeof(uint32_t));
+				      (SHARD_PENDING + busy) * (2 * sizeof(uint32_t) + sizeof(rpn_t) + sizeof(uint32_t));
 fail:
 	if (rc)
 		log_error("cannot set up shard %u of guest RAM: %s", index, strerror(-rc));

@@ -25,7 +25,7 @@
 #include "dsm/stream.h"
 
 #define SHARD_PENDING  1024u /* faults of this node under way; its threads that can fault are fewer */
-#define SHARD_BUSY     4096u /* pages homed here in transactions */
+#define SHARD_BUSY_MIN 4096u /* pages homed here in transactions: no less, and shard_busy */
 #define SHARD_LOOPBACK 128u  /* a FWD_READ for each other node, and what else a step sends */
 #define SHARD_HELD     256u
 
@@ -53,6 +53,16 @@ struct dsm {
 	unsigned shards;
 	struct shard *shard;
 };
+
+/* A home's transactions: what all nodes may ask for at once, and as many again that they are done with, or offer. A power of two. */
+static inline uint32_t shard_busy(node_t nodes)
+{
+	uint32_t n = SHARD_BUSY_MIN;
+
+	while (n < 2 * nodes * SHARD_PENDING)
+		n *= 2;
+	return n;
+}
 
 static inline bool dsm_with(const struct dsm *dsm, unsigned without)
 {

@@ -502,7 +502,7 @@ int steps_push(struct shard *shard, rpn_t page, node_t to)
  * under way for them leaves room for what somebody waits for. */
 static bool is_crowded(const struct shard *shard)
 {
-	return shard->pending_tab.used > SHARD_PENDING / 2 || shard->busy_tab.used > SHARD_BUSY / 2;
+	return shard->pending_tab.used > SHARD_PENDING / 2 || shard->busy_tab.used > shard->busy_tab.slots / 2;
 }
 
 int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work)
