@@ -3,9 +3,9 @@
  * The pages of a shard that are in motion: a hash from page number to a slot in a fixed pool.
  *
  * Almost every page is idle and is kept packed in a few bytes; the full state machine of one that is not lives
- * here, for as long as its transaction lasts. The pool is allocated once, so that a fault allocates nothing; of a pool that is larger
- * than it ever needs to be only what was used takes memory.
- * One thread uses a table; no locks. The value type is the including file's: a slot is an index.
+ * here, for as long as its transaction lasts. The pool is allocated once, so that a fault allocates nothing; of a pool that is
+ * larger than it ever needs to be only what was used takes memory. One thread uses a table; no locks. The value type is the
+ * including file's: a slot is an index.
  */
 #ifndef DSM_PAGETAB_H
 #define DSM_PAGETAB_H

@@ -54,7 +54,8 @@ struct dsm {
 	struct shard *shard;
 };
 
-/* A home's transactions: what all nodes may ask for at once, and as many again that they are done with, or offer. A power of two. */
+/* A home's transactions: what all nodes may ask for at once, and as many again that they are done with, or offer. A power of two.
+ */
 static inline uint32_t shard_busy(node_t nodes)
 {
 	uint32_t n = SHARD_BUSY_MIN;

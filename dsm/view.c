@@ -342,7 +342,8 @@ int view_write_protect(struct view *view, rpn_t page, uint64_t len, bool on)
 
 int view_punch(struct view *view, rpn_t page, uint64_t len)
 {
-	cut(&view->filled[view_shard(view, page)], page, len);
+	if (view->shards) /* else nothing is registered, and view_reset's is the only call */
+		cut(&view->filled[view_shard(view, page)], page, len);
 	while (fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(page << PAGE_SHIFT), (off_t)len) < 0)
 		if (errno != EINTR)
 			return view_error("dropping", page, errno);

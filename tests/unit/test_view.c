@@ -187,6 +187,19 @@ START_TEST(a_page_that_was_given_up_seems_a_hole)
 }
 END_TEST
 
+/* As a machine of one node has it: nothing is ever registered. */
+START_TEST(a_view_without_shards_is_reset)
+{
+	struct view *view;
+
+	ck_assert_int_eq(view_new(PAGES, 0, &view), 0);
+	*word_at(view_guest(view), FIRST) = 1;
+	ck_assert_int_eq(view_reset(view), 0);
+	ck_assert_uint_eq(*word_at(view_guest(view), FIRST), 0);
+	view_free(view);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("view");
@@ -196,6 +209,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_block_is_split_under_who_uses_it, 0, 3);
 	tcase_add_loop_test(tc, an_empty_block_is_said_to_be_empty, 0, 2);
 	tcase_add_test(tc, a_page_that_was_given_up_seems_a_hole);
+	tcase_add_test(tc, a_view_without_shards_is_reset);
 	suite_add_tcase(s, tc);
 	return check_main(s);
 }
