@@ -35,7 +35,8 @@
 	X(BLOCKS, "blocks", "who asks first for a page of a block that nobody used gets all of it")     \
 	X(MERGING, "merging", "a block that is one node's again becomes a huge page again")             \
 	X(PUSHES, "pushes", "a page that many read goes to all of them once one has asked again")       \
-	X(DELTA, "delta", "of a page that goes round only what has changed is sent")
+	X(DELTA, "delta", "of a page that goes round only what has changed is sent")                    \
+	X(RUNS, "runs", "neighbours that are asked for ahead go together")
 
 enum dsm_optimisation {
 #define BIT(id, name, text) DSM_BIT_##id,

@@ -35,7 +35,7 @@ static void post_request(struct shard *shard)
 
 void run_asks(struct shard *shard)
 {
-	shard->runs.asked.open = true;
+	shard->runs.asked.open = dsm_with(shard->dsm, DSM_WITHOUT(RUNS));
 }
 
 bool run_gathers(struct shard *shard, node_t home, const struct wire_hdr *hdr)

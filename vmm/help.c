@@ -77,7 +77,7 @@ static const char run[] =
 	"                         local, otherwise the address from which this host reaches the first remote node\n"
 	"  --shards N             threads a node that serve memory of other nodes, 1 (default) to 16\n"
 	"  --without NAME,NAME    leave things out, to see what they are worth: replicas, damping, migration, ahead,\n"
-	"                         blocks, merging, pushes, delta, clock (see the manual page)\n"
+	"                         blocks, merging, pushes, delta, runs, clock (see the manual page)\n"
 	"  --poll-us N            microseconds that the threads that serve memory poll before they sleep; 0 by default\n"
 	"  --transport auto|rdma|tcp|tcp-uring\n"
 	"                         how pages and interrupts go between nodes: by RDMA where both ends have a device that reaches\n"

@@ -13,6 +13,8 @@
  *
  *      ahead       to read a page that the other node wrote, one after the other
  *
+ *      runs        the same, with pages asked for ahead either way
+ *
  *      migration   to read and then write a page, the nodes taking turns
  *
  *      damping     to add to a word of a page that both nodes write all the time: 1000 additions
@@ -166,7 +168,7 @@ int main(int argc, char **argv)
 	static const struct gain gains[] = {
 		{"blocks", DSM_WITHOUT(BLOCKS), blocks},    {"merging", DSM_WITHOUT(MERGING), merging},
 		{"ahead", DSM_WITHOUT(AHEAD), ahead},       {"migration", DSM_WITHOUT(MIGRATION), migration},
-		{"damping", DSM_WITHOUT(DAMPING), damping},
+		{"damping", DSM_WITHOUT(DAMPING), damping}, {"runs", DSM_WITHOUT(RUNS), ahead},
 	};
 	const struct loop_options options = {.seed = 1, .max_delay_ns = DELAY_NS, .fifo = true};
 	struct nodes b;
