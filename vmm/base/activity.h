@@ -39,19 +39,18 @@ static inline void activity_leave(struct activity_count *count)
 	atomic_store_explicit(&count->passes, atomic_load_explicit(&count->passes, memory_order_relaxed) + 1, memory_order_release);
 }
 
-/* False: a vCPU is in the guest, or nothing is known (NULL). */
+/* False: a vCPU is in the guest, or nothing is known (NULL); then the number means nothing. */
 static inline bool activity_quiet(const struct guest_activity *a, uint64_t *number)
 {
-	uint64_t any = 0;
-
 	*number = 0;
 	for (vcpu_t i = 0; a && i < a->n; i++) {
 		uint64_t passes = atomic_load_explicit(&a->vcpu[i].passes, memory_order_acquire);
 
+		if (passes & 1)
+			return false; /* mostly the first that is looked at, of a node that is busy */
 		*number += passes;
-		any |= passes;
 	}
-	return a && !(any & 1);
+	return a;
 }
 
 #endif
