@@ -72,7 +72,7 @@ bool run_sends(struct shard *shard, rpn_t page, uint64_t to, const struct proto_
 		return false;
 	if (reply->n == 0)
 		reply->first = page;
-	else if (page != reply->first + reply->n)
+	else if (page != reply->first + reply->n || page % BLOCK_PAGES == 0 || reply->n == WIRE_RUN_PAGES)
 		return false;
 	reply->msg[reply->n++] = *msg;
 	reply->put_off = true;
