@@ -390,6 +390,9 @@ bool replica_defers(struct shard *shard, node_t to, const struct wire_hdr *hdr, 
 		memcpy(place, loading_at(&shard->loading, payload), hdr->len);
 	r->run_count += hdr->len > PAGE_BYTES;
 	loading_end(&shard->loading);
+	/* What somebody waits for is compared at once, or it would wait for what is found for those that are made after it. */
+	if (!(hdr->flags & WIRE_F_AHEAD))
+		replica_round(shard);
 	return true;
 }
 
