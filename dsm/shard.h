@@ -25,7 +25,7 @@
 #include "dsm/stream.h"
 
 #define SHARD_PENDING  1024u /* faults of this node under way; its threads that can fault are fewer */
-#define SHARD_BUSY_MIN 4096u /* pages homed here in transactions: no less, and shard_busy */
+#define SHARD_BUSY_MIN 4096u /* room for pages homed here in transactions, at least; shard_busy says how much */
 #define SHARD_LOOPBACK 128u  /* a FWD_READ for each other node, and what else a step sends */
 #define SHARD_HELD     256u
 
