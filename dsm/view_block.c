@@ -92,6 +92,8 @@ int view_split(struct view *view, rpn_t first, bool *empty)
 	 */
 	if (!rc && ioctl(view->uffd[view_shard(view, first)], UFFDIO_UNREGISTER, &block) < 0)
 		rc = view_error("unregistering", first, errno);
+	if (rc == -EEXIST) /* the only one that is not logged yet */
+		rc = view_error("splitting", first, EEXIST);
 	return rc ? rc : view_register_range(view, first, BLOCK_BYTES, REGISTERED);
 }
 
