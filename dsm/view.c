@@ -57,10 +57,12 @@ static int open_huge_file(void)
 	return err;
 }
 
-static int open_file(uint64_t len)
+/* *huge: all that is in it is huge pages or small ones. A memfd may get others, by the host's settings. */
+static int open_file(uint64_t len, bool *huge)
 {
 	int fd = open_huge_file();
 
+	*huge = fd >= 0;
 	if (fd < 0)
 		fd = memfd_create("guest-ram", MFD_CLOEXEC);
 	if (fd < 0) {
@@ -136,6 +138,7 @@ static bool kernel_at_least(unsigned major, unsigned minor)
 int view_new(uint64_t pages, unsigned shards, struct view **out)
 {
 	struct view *view = calloc(1, sizeof(*view));
+	bool huge;
 	int rc = -ENOMEM;
 
 	if (!view)
@@ -146,7 +149,7 @@ int view_new(uint64_t pages, unsigned shards, struct view **out)
 		view->uffd[i] = -1;
 	view->pagemap = shards ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
 	view->huge_again = kernel_at_least(6, 4);
-	view->fd = open_file(view_len(view));
+	view->fd = open_file(view_len(view), &huge);
 	if (view->fd < 0) {
 		rc = view->fd;
 		goto free_view;
@@ -176,6 +179,7 @@ int view_new(uint64_t pages, unsigned shards, struct view **out)
 			goto free_view;
 		}
 	}
+	view->splits = huge && shards && view_finds_split(view);
 	*out = view;
 	return 0;
 

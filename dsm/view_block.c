@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Blocks that become pages, and the reverse. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,6 +11,39 @@
 #ifndef MADV_COLLAPSE /* Linux 6.1 */
 #define MADV_COLLAPSE 25
 #endif
+
+/* *hole: the page could be taken out of the file while somebody, a pipe, had a hold of its neighbour. */
+static int punch_beside_a_hold(struct view *view, rpn_t held, bool *hole)
+{
+	off_t at = (off_t)(held << PAGE_SHIFT);
+	int fd[2], rc = 0;
+
+	if (pipe2(fd, O_CLOEXEC) < 0)
+		return -errno;
+	if (splice(view->fd, &at, fd[1], NULL, PAGE_BYTES, SPLICE_F_NONBLOCK) != PAGE_BYTES)
+		rc = -EIO;
+	if (!rc)
+		rc = view_punch(view, held + 1, PAGE_BYTES);
+	*hole = !rc && view_is_hole(view, held + 1);
+	close(fd[0]);
+	close(fd[1]);
+	return rc;
+}
+
+/*
+ * Of a huge page nothing can be taken out while somebody has a hold of a part. If that is so, and after its first page was taken out
+ * it is so no more, that made pages of it. From Linux 6.15 on it makes pieces, each as large as can be. Only a try tells, as
+ * distributions put newer kernels' parts in older ones.
+ */
+bool view_finds_split(struct view *view)
+{
+	bool piece = false, split = false, hole = true;
+
+	if (pwrite(view->fd, view->scratch, BLOCK_BYTES, 0) == (ssize_t)BLOCK_BYTES)
+		split = !punch_beside_a_hold(view, 1, &hole) && !hole && !view_punch(view, 0, PAGE_BYTES) && view_is_hole(view, 0) &&
+			!punch_beside_a_hold(view, BLOCK_PAGES / 2, &piece) && piece;
+	return !view_punch(view, 0, BLOCK_BYTES) && split;
+}
 
 /* n pages from `i` on are all zero, or (false) none is. */
 static bool kind_of_pages(const uint8_t *block, size_t i, size_t *n)
@@ -57,8 +91,8 @@ static int punch_zeros(struct view *view, rpn_t first, const uint8_t *aside)
 }
 
 /*
- * A huge page cannot be relied on to lose one of its 4 KiB pages (take_one_out), but if it has lost one it is huge no more, and the
- * others can be punched out alone. Only if that does not work the block is laid anew:
+ * A huge page cannot be relied on to lose one of its 4 KiB pages (take_one_out). With a kernel that makes 4 KiB pages of it if it
+ * has lost one (view_finds_split), the others can be punched out alone from then on. Otherwise the block is laid anew:
  *
  *      register, protect all -> nobody writes | copy aside | take one out --> put it back
  *                                                                   \--> punch all -> nobody reads | put all back
@@ -78,7 +112,7 @@ int view_split(struct view *view, rpn_t first, bool *empty)
 	if (!rc)
 		rc = view_peek(view, first << PAGE_SHIFT, aside, BLOCK_BYTES);
 	*empty = !rc && kind_of_pages(aside, 0, &n) && n == BLOCK_PAGES;
-	if (!rc && !*empty)
+	if (!rc && !*empty && view->splits)
 		rc = take_one_out(view, first, &split);
 	if (!rc)
 		rc = split ? punch_zeros(view, first, aside) : view_punch(view, first, BLOCK_BYTES);

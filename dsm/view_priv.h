@@ -23,11 +23,14 @@ struct view {
 	uint8_t *scratch; /* one block, for view_split; a slot a shard */
 	int pagemap;      /* /proc/self/pagemap, or -1 */
 	bool huge_again;  /* what is merged may become a huge page */
+	bool splits;      /* a huge page that loses a page becomes pages */
 	int uffd[SHARDS_MAX];
 	struct run protected[SHARDS_MAX]; /* last, and nothing has been done about them since */
 	struct run filled[SHARDS_MAX];    /* in the file */
 };
 
+/* For `splits`, before anything is registered. Uses the first block, which is a hole again afterwards. */
+bool view_finds_split(struct view *view);
 uint64_t view_guest_addr(const struct view *view, rpn_t page);
 /* Logs; -err. */
 CHECKED int view_error(const char *what, rpn_t page, int err);

@@ -22,6 +22,14 @@ case_unmapped_addresses() {
 	expect_code 0
 }
 
+# A unit test of this machine's kernel, and of the lab's, which may split huge pages otherwise.
+case_blocks_split() {
+	[ "$in_lab" = 1 ] || { skip 'make unit runs it on this machine'; return; }
+	begin env LD_LIBRARY_PATH=/job /job/test_view
+	finish 60
+	expect_code 0
+}
+
 # One boot, many jobs; the cases after it read its console.
 case_boot() {
 	linux 540 'pangea.run=topology,expect-cpus=2,expect-nodes=2 pangea.arg=expect-mem=256M,256M pangea.arg=node-cpus=1,1
