@@ -90,20 +90,53 @@ static int punch_zeros(struct view *view, rpn_t first, const uint8_t *aside)
 	return rc;
 }
 
+/* Any block, write-protected. Who reads it meanwhile waits, as for a page that is missing. */
+static int lay_anew(struct view *view, rpn_t first, const uint8_t *aside)
+{
+	int rc = view_punch(view, first, BLOCK_BYTES);
+
+	if (!rc)
+		rc = view_write_protect(view, first, BLOCK_BYTES, false); /* takes the protection off the holes */
+	return rc ? rc : put_back(view, first, aside);
+}
+
 /*
  * A huge page cannot be relied on to lose one of its 4 KiB pages (take_one_out). With a kernel that makes 4 KiB pages of it if it
- * has lost one (view_finds_split), the others can be punched out alone from then on. Otherwise the block is laid anew:
- *
+ * has lost one (view_finds_split), the others can be punched out alone from then on.
+ */
+static int split_in_place(struct view *view, rpn_t first, const uint8_t *aside)
+{
+	struct uffdio_range block = {.start = view_guest_addr(view, first), .len = BLOCK_BYTES};
+	bool split = false;
+	int rc = view_register_range(view, first, BLOCK_BYTES, REGISTERED | UFFDIO_REGISTER_MODE_MINOR);
+
+	if (!rc)
+		rc = take_one_out(view, first, &split);
+	if (!rc && !split)
+		rc = lay_anew(view, first, aside);
+	else if (!rc) {
+		rc = punch_zeros(view, first, aside);
+		if (!rc)
+			rc = view_write_protect(view, first, BLOCK_BYTES, false);
+		if (!rc && !view_all_zero(aside, PAGE_BYTES))
+			rc = view_copy_in(view, first, aside, PAGE_BYTES, true, true);
+	}
+	/* A mode cannot be taken back but so, which wakes all. For a moment nothing is registered, and who is in a fault may fill a
+	 * hole: every page is this node's yet, and stays so (an empty block, which may be given away, is not split here). */
+	if (!rc && ioctl(view->uffd[view_shard(view, first)], UFFDIO_UNREGISTER, &block) < 0)
+		rc = view_error("unregistering", first, errno);
+	return rc ? rc : view_register_range(view, first, BLOCK_BYTES, REGISTERED);
+}
+
+/*
  *      register, protect all -> nobody writes | copy aside | take one out --> put it back
- *                                                                   \--> punch all -> nobody reads | put all back
+ *                                                       \--> punch all -> nobody reads | put all back
  */
 int view_split(struct view *view, rpn_t first, bool *empty)
 {
 	uint8_t *aside = view->scratch + view_shard(view, first) * BLOCK_BYTES;
-	struct uffdio_range block = {.start = view_guest_addr(view, first), .len = BLOCK_BYTES};
-	bool split = false;
 	size_t n = 0;
-	int rc = view_register_range(view, first, BLOCK_BYTES, REGISTERED | UFFDIO_REGISTER_MODE_MINOR);
+	int rc = view_register_range(view, first, BLOCK_BYTES, REGISTERED);
 
 	if (!rc)
 		rc = view_write_protect(view, first, BLOCK_BYTES, true);
@@ -112,23 +145,9 @@ int view_split(struct view *view, rpn_t first, bool *empty)
 	if (!rc)
 		rc = view_peek(view, first << PAGE_SHIFT, aside, BLOCK_BYTES);
 	*empty = !rc && kind_of_pages(aside, 0, &n) && n == BLOCK_PAGES;
-	if (!rc && !*empty && view->splits)
-		rc = take_one_out(view, first, &split);
 	if (!rc)
-		rc = split ? punch_zeros(view, first, aside) : view_punch(view, first, BLOCK_BYTES);
-	if (!rc)
-		rc = view_write_protect(view, first, BLOCK_BYTES, false); /* takes the protection off the holes */
-	if (!rc && !split)
-		rc = put_back(view, first, aside);
-	if (!rc && split && !view_all_zero(aside, PAGE_BYTES))
-		rc = view_copy_in(view, first, aside, PAGE_BYTES, true, true);
-	/* A mode cannot be taken back but so, which wakes all. For a moment nothing is registered: every page is this node's yet.
-	 */
-	if (!rc && ioctl(view->uffd[view_shard(view, first)], UFFDIO_UNREGISTER, &block) < 0)
-		rc = view_error("unregistering", first, errno);
-	if (rc == -EEXIST) /* the only one that is not logged yet */
-		rc = view_error("splitting", first, EEXIST);
-	return rc ? rc : view_register_range(view, first, BLOCK_BYTES, REGISTERED);
+		rc = view->splits && !*empty ? split_in_place(view, first, aside) : lay_anew(view, first, aside);
+	return rc == -EEXIST ? view_error("splitting", first, EEXIST) : rc; /* the only one that is not logged yet */
 }
 
 /* Pages of the block that are in the file. */

@@ -21,6 +21,7 @@ struct user {
 	const uint8_t *guest;
 	bool writes;
 	_Atomic bool stop;
+	_Atomic unsigned block; /* for touch */
 	_Atomic uint64_t rounds, wrong;
 	uint64_t written[BLOCKS][2];
 };
@@ -58,6 +59,18 @@ static void *use(void *arg)
 	return NULL;
 }
 
+/* Writes zeros all over a block. */
+static void *touch(void *arg)
+{
+	struct user *u = arg;
+
+	for (rpn_t p = 0; !atomic_load(&u->stop); p = (p + 77) % BLOCK_PAGES) {
+		*word_at(u->guest, atomic_load(&u->block) * BLOCK_PAGES + p) = 0;
+		atomic_fetch_add(&u->rounds, 1);
+	}
+	return NULL;
+}
+
 /* The faults of who met the block while it was split: its pages are this node's. */
 static void serve(struct view *view)
 {
@@ -66,6 +79,16 @@ static void serve(struct view *view)
 
 	for (unsigned i = 0; i < n; i++)
 		ck_assert_int_eq(view_map(view, fault[i].page, true, fault[i].protected_page), 0);
+}
+
+/* Until the user has come round twice. */
+static void await_rounds(struct user *u, struct view *view)
+{
+	uint64_t seen = atomic_load(&u->rounds), end = clock_ns() + 5 * NS_PER_SEC;
+
+	while (atomic_load(&u->rounds) < seen + 2 && clock_ns() < end)
+		serve(view);
+	ck_assert_uint_ge(atomic_load(&u->rounds), seen + 2);
 }
 
 /* A page that somebody else has a hold of keeps its huge page from being split: one in a pipe. */
@@ -121,13 +144,8 @@ START_TEST(a_block_is_split_under_who_uses_it)
 	for (unsigned b = 1; b < BLOCKS; b++) {
 		bool empty = true;
 
-		for (unsigned i = 0; i < 2; i++) {
-			uint64_t seen = atomic_load(&user[i].rounds), end = clock_ns() + 5 * NS_PER_SEC;
-
-			while (atomic_load(&user[i].rounds) < seen + 2 && clock_ns() < end)
-				serve(view);
-			ck_assert_uint_ge(atomic_load(&user[i].rounds), seen + 2);
-		}
+		for (unsigned i = 0; i < 2; i++)
+			await_rounds(&user[i], view);
 		ck_assert_int_eq(view_split(view, b * BLOCK_PAGES, &empty), 0);
 		ck_assert(!empty);
 	}
@@ -192,6 +210,37 @@ START_TEST(an_empty_block_is_said_to_be_empty)
 }
 END_TEST
 
+/* Who gives such a block away believes that nobody has put a page into it since. */
+START_TEST(an_empty_block_stays_empty_until_its_faults_are_answered)
+{
+	static struct user user;
+	struct view *view;
+	pthread_t thread[4];
+
+	ck_assert_int_eq(view_new(PAGES, 1, &view), 0);
+	user = (struct user){.guest = view_guest(view)};
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&thread[i], NULL, touch, &user), 0);
+	for (unsigned b = 1; b < BLOCKS; b++) {
+		bool empty = false;
+
+		atomic_store(&user.block, b);
+		await_rounds(&user, view);
+		ck_assert_int_eq(view_split(view, b * BLOCK_PAGES, &empty), 0);
+		ck_assert(empty);
+		usleep(1000); /* it is in a fault now, or touches the block */
+		for (rpn_t p = b * BLOCK_PAGES; p < (b + 1) * BLOCK_PAGES; p++)
+			ck_assert(view_is_hole(view, p));
+	}
+	atomic_store(&user.stop, true);
+	for (uint64_t end = clock_ns() + NS_PER_SEC / 5; clock_ns() < end;)
+		serve(view);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	view_free(view);
+}
+END_TEST
+
 /* Neighbours that are known to be in the file, until one is given up. */
 START_TEST(a_page_that_was_given_up_seems_a_hole)
 {
@@ -234,6 +283,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_block_is_split_under_who_uses_it, 0, 3);
 	tcase_add_test(tc, a_page_is_dropped_while_its_neighbour_is_held);
 	tcase_add_loop_test(tc, an_empty_block_is_said_to_be_empty, 0, 2);
+	tcase_add_test(tc, an_empty_block_stays_empty_until_its_faults_are_answered);
 	tcase_add_test(tc, a_page_that_was_given_up_seems_a_hole);
 	tcase_add_test(tc, a_view_without_shards_is_reset);
 	suite_add_tcase(s, tc);
