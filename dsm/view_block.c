@@ -31,8 +31,8 @@ static int punch_beside_a_hold(struct view *view, rpn_t held, bool *hole)
 }
 
 /*
- * Of a huge page nothing can be taken out while somebody has a hold of a part. If that is so, and after its first page was taken out
- * it is so no more, that made pages of it. From Linux 6.15 on it makes pieces, each as large as can be. Only a try tells, as
+ * Of a huge page nothing can be taken out while somebody has a hold of a part. If that is so, and after its first page was taken
+ * out it is so no more, that made pages of it. From Linux 6.15 on it makes pieces, each as large as can be. Only a try tells, as
  * distributions put newer kernels' parts in older ones.
  */
 bool view_finds_split(struct view *view)
@@ -40,8 +40,8 @@ bool view_finds_split(struct view *view)
 	bool piece = false, split = false, hole = true;
 
 	if (pwrite(view->fd, view->scratch, BLOCK_BYTES, 0) == (ssize_t)BLOCK_BYTES)
-		split = !punch_beside_a_hold(view, 1, &hole) && !hole && !view_punch(view, 0, PAGE_BYTES) && view_is_hole(view, 0) &&
-			!punch_beside_a_hold(view, BLOCK_PAGES / 2, &piece) && piece;
+		split = !punch_beside_a_hold(view, 1, &hole) && !hole && !view_punch(view, 0, PAGE_BYTES) &&
+			view_is_hole(view, 0) && !punch_beside_a_hold(view, BLOCK_PAGES / 2, &piece) && piece;
 	return !view_punch(view, 0, BLOCK_BYTES) && split;
 }
 

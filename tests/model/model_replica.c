@@ -23,14 +23,21 @@
 
 #include "tests/model/replica_rig.h"
 
-enum mutation { MUT_NONE, MUT_NO_R1, MUT_TWIN_FOLLOWS, MUT_LOSE_RECALL, MUT_LOSE_RELEASED, MUT_OLD_GIVE_BACK, MUT_END };
+enum mutation {
+	MUT_NONE,
+	MUT_NO_R1,
+	MUT_AHEAD_NO_R1,
+	MUT_TWIN_FOLLOWS,
+	MUT_LOSE_RECALL,
+	MUT_LOSE_RELEASED,
+	MUT_OLD_GIVE_BACK,
+	MUT_END
+};
 
 static const char *const mutation_names[MUT_END] = {
-	[MUT_NO_R1] = "messages do not wait for a release",
-	[MUT_TWIN_FOLLOWS] = "the twin follows the page",
-	[MUT_LOSE_RECALL] = "a RECALL vanishes",
-	[MUT_LOSE_RELEASED] = "a RELEASED vanishes",
-	[MUT_OLD_GIVE_BACK] = "GIVE_BACK carries old bytes",
+	[MUT_NO_R1] = "messages do not wait for a release", [MUT_AHEAD_NO_R1] = "what is asked ahead does not wait",
+	[MUT_TWIN_FOLLOWS] = "the twin follows the page",   [MUT_LOSE_RECALL] = "a RECALL vanishes",
+	[MUT_LOSE_RELEASED] = "a RELEASED vanishes",        [MUT_OLD_GIVE_BACK] = "GIVE_BACK carries old bytes",
 };
 
 struct run {
@@ -42,6 +49,7 @@ struct run {
 	bool interrupts; /* nodes tell each other by interrupts, too */
 	bool rounds;     /* the end of a round is a move of its own */
 	bool reads;      /* software reads the table; otherwise only walks fault on it */
+	bool aheads;     /* the ordinary page is asked for ahead, too: the reply waits for the end of a round, others do not */
 	enum mutation mutation;
 };
 
@@ -157,9 +165,12 @@ static void mutate(struct walk *walk)
 		for (uint32_t i = 0; walk->run->mutation == MUT_TWIN_FOLLOWS && i < r->n; i++)
 			if (r->replica[i].state == REPLICA_LENT || r->replica[i].state == REPLICA_BORROWED)
 				memcpy(r->replica[i].twin, view_bytes(rig->sim.view[n], TABLE), PAGE_BYTES);
-		for (; walk->run->mutation == MUT_NO_R1 && r->count; r->count--, r->first = (r->first + 1) % REPLICAS_WAITING) {
+		for (; (walk->run->mutation == MUT_NO_R1 || walk->run->mutation == MUT_AHEAD_NO_R1) && r->count;
+		     r->count--, r->first = (r->first + 1) % REPLICAS_WAITING) {
 			const struct replica_message *m = &r->waiting[r->first];
 
+			if (walk->run->mutation == MUT_AHEAD_NO_R1 && !(m->hdr.flags & WIRE_F_AHEAD))
+				break;
 			(void)lane_send(&rig->lane[n].lane, m->to, &m->hdr, m->payload);
 			r->checked = 0;
 		}
@@ -239,6 +250,18 @@ static void fault(struct walk *walk, node_t n, unsigned page, enum proto_right w
 	rig->asleep[n][page] = want;
 	rig->has_fault = true;
 	(void)shard_serve_faults(shard_at(rig, n));
+	settle(walk, n, false);
+}
+
+/* What look_ahead (shard.c) does for each page. */
+static void ask_ahead(struct walk *walk, node_t n)
+{
+	struct rig *rig = walk->rig;
+	struct proto_event ev = {.type = PROTO_EV_FAULT_READ};
+	struct work work = {.page = rig->page[PAGE_FLAG], .ahead = true};
+
+	note(rig, "asks ahead for page", n, PAGE_FLAG);
+	steps_settle(shard_at(rig, n), steps_cache(shard_at(rig, n), &ev, &work));
 	settle(walk, n, false);
 }
 
@@ -330,6 +353,19 @@ static bool expand_faults(struct walk *walk, node_t n)
 				return false;
 		}
 	return true;
+}
+
+static bool expand_aheads(struct walk *walk, node_t n)
+{
+	struct rig *rig = walk->rig;
+
+	load(walk, walk->now);
+	if (!walk->run->aheads || rig->open[n] == ROUND || !steps_lacks(shard_at(rig, n), rig->page[PAGE_FLAG], false) ||
+	    (walk->run->faults && rig->faults == walk->run->faults))
+		return true;
+	rig->faults += walk->run->faults ? 1 : 0;
+	ask_ahead(walk, n);
+	return reached(walk);
 }
 
 static uint32_t writes_so_far(const struct rig *rig)
@@ -424,8 +460,8 @@ static bool walk_all(struct walk *walk, const struct run *run)
 		load(walk, walk->now);
 		good = expand_deliveries(walk);
 		for (node_t n = 0; good && n < run->nodes; n++)
-			good = expand_faults(walk, n) && expand_writes(walk, n) && expand_looks(walk, n) &&
-			       expand_rounds(walk, n) && expand_interrupts(walk, n);
+			good = expand_faults(walk, n) && expand_aheads(walk, n) && expand_writes(walk, n) &&
+			       expand_looks(walk, n) && expand_rounds(walk, n) && expand_interrupts(walk, n);
 	}
 	return good;
 }
@@ -494,7 +530,14 @@ static bool run_clean(const struct run *run)
 /* Three nodes: of two, whose messages stay in order, the one gets all that is sent after a RECALL or GIVE_BACK after it anyway. */
 static bool run_mutated(enum mutation mutation)
 {
-	struct run run = {.name = mutation_names[mutation], .nodes = 3, .writes = 1, .faults = 4, .mutation = mutation};
+	bool ahead = mutation == MUT_AHEAD_NO_R1;
+	struct run run = {.name = mutation_names[mutation],
+			  .nodes = 3,
+			  .writes = 1,
+			  .faults = 4,
+			  .rounds = ahead,
+			  .aheads = ahead,
+			  .mutation = mutation};
 	struct walk walk;
 	bool found = !walk_all(&walk, &run);
 
@@ -516,6 +559,24 @@ int main(int argc, char **argv)
 		{.name = "2 nodes, 1 write, rounds", .nodes = 2, .writes = 1, .interrupts = true, .rounds = true},
 		{.name = "2 nodes, 2 writes, rounds", .nodes = 2, .writes = 2, .interrupts = true, .rounds = true},
 		{.name = "3 nodes, 1 write, any 4 faults, rounds", .nodes = 3, .writes = 1, .faults = 4, .rounds = true},
+		{.name = "2 nodes, 1 write, rounds, ahead",
+		 .nodes = 2,
+		 .writes = 1,
+		 .interrupts = true,
+		 .rounds = true,
+		 .aheads = true},
+		{.name = "2 nodes, 2 writes, rounds, ahead, homes apart",
+		 .nodes = 2,
+		 .writes = 2,
+		 .flag_home = 1,
+		 .rounds = true,
+		 .aheads = true},
+		{.name = "3 nodes, 1 write, any 4 faults, rounds, ahead",
+		 .nodes = 3,
+		 .writes = 1,
+		 .faults = 4,
+		 .rounds = true,
+		 .aheads = true},
 	};
 	static const struct run more[] = {
 		{.name = "2 nodes, 2 writes, software reads the table", .nodes = 2, .writes = 2, .reads = true, .interrupts = true},

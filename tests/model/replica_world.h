@@ -231,6 +231,7 @@ static inline void code_pending(struct codec *codec, const struct rig *rig, node
 		shard->pending[slot] = (struct shard_pending){0};
 	}
 	struct shard_pending *p = &shard->pending[slot];
+	CODE(codec, p->ahead);
 	CODE(codec, p->cache.acked);
 	CODE(codec, p->cache.right);
 	CODE(codec, p->cache.pending);
