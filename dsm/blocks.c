@@ -133,6 +133,7 @@ static void merge(struct shard *shard, rpn_t first)
 	if (view_merge(shard->dsm->view, first)) /* it stays in pages: said there, and nothing is lost by it */
 		return;
 	block->whole = true;
+	shard_count(&shard->stats.blocks_taken, block->taken); /* not before: who sees it may count on no more faults */
 	block->taken = false;
 	block->quiet = (uint8_t)MIN(block->quiet ? block->quiet * 2u : 1u, BLOCK_QUIET_MAX);
 }
@@ -218,7 +219,6 @@ int block_take(struct shard *shard, node_t from, const struct wire_hdr *hdr)
 			rc = take_page(shard, &ev, p);
 	if (rc)
 		return rc;
-	shard_count(&shard->stats.blocks_taken, 1);
 	block_of(dsm, first)->taken =
 		true; /* whole with the end of the last request for a page of it, mostly the one that `arg` is */
 	block_settled(shard, first);
