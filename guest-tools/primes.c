@@ -126,7 +126,7 @@ int main(int argc, char **argv)
 		w[i] = (struct worker){.test = &t, .mine = t.share[i]};
 	}
 	for (unsigned i = 0; i < t.threads; i++)
-		thread[i] = start_thread(work, &w[i]);
+		thread[i] = start_thread_on(t.share[i]->cpu, work, &w[i]);
 	for (unsigned i = 0; i < t.threads; i++)
 		pthread_join(thread[i], NULL);
 	uint64_t expected = sieve(t.below), found = sum(&t);

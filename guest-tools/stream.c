@@ -143,7 +143,7 @@ int main(int argc, char **argv)
 		*w[i] = (struct worker){.test = &t, .cpu = cpu, .node = node};
 	}
 	for (int i = 0; i < topo->cpu_count; i++)
-		thread[i] = start_thread(work, w[i]);
+		thread[i] = start_thread_on(w[i]->cpu, work, w[i]);
 	for (int i = 0; i < topo->cpu_count; i++) {
 		pthread_join(thread[i], NULL);
 		wrong += w[i]->wrong;

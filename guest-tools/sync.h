@@ -94,4 +94,13 @@ static inline pthread_t start_thread(void *(*main_fn)(void *), void *arg)
 	return thread;
 }
 
+/* Likewise, begun from the CPU on which it is to stay: the kernel takes its task_struct and the first page of its stack from where
+ * the caller runs. Another node's, its end shares a page with the next thread's beginning, and each interrupt writes to both. The
+ * caller stays there, too. */
+static inline pthread_t start_thread_on(int cpu, void *(*main_fn)(void *), void *arg)
+{
+	pin_to_cpu(cpu);
+	return start_thread(main_fn, arg);
+}
+
 #endif
