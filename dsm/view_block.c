@@ -129,8 +129,8 @@ static int split_in_place(struct view *view, rpn_t first, const uint8_t *aside)
 }
 
 /*
- *      register, protect all -> nobody writes | copy aside | take one out --> put it back
- *                                                       \--> punch all -> nobody reads | put all back
+ *      register, protect all -> nobody writes | copy aside | take one out --> punch the zeros, put the one back   (split_in_place)
+ *                                                       \--> punch all -> nobody reads | put all back            (lay_anew)
  */
 int view_split(struct view *view, rpn_t first, bool *empty)
 {

@@ -94,9 +94,9 @@ static inline pthread_t start_thread(void *(*main_fn)(void *), void *arg)
 	return thread;
 }
 
-/* Likewise, begun from the CPU on which it is to stay: the kernel takes its task_struct and the first page of its stack from where
- * the caller runs. Another node's, its end shares a page with the next thread's beginning, and each interrupt writes to both. The
- * caller stays there, too. */
+/* Likewise, begun from the CPU on which it is to stay, where the caller stays, too: the kernel takes a thread's task_struct from
+ * the node on which its parent runs. If that is another node, it may lie in one page with the task_struct of a thread that runs
+ * there, and each return from an interrupt writes to both. */
 static inline pthread_t start_thread_on(int cpu, void *(*main_fn)(void *), void *arg)
 {
 	pin_to_cpu(cpu);
