@@ -92,6 +92,8 @@ int dsm_new(const struct dsm_config *config, struct dsm **out)
 	dsm->config = *config;
 	if (!dsm->config.tick_ns)
 		dsm->config.tick_ns = DSM_TICK_NS;
+	if (!dsm->config.relays_from)
+		dsm->config.relays_from = DSM_RELAYS_FROM;
 	memcpy(dsm->node_first, config->node_first, (config->nodes + 1) * sizeof(dsm->node_first[0]));
 	dsm->epoch = 1;
 	if (wanted != 1)

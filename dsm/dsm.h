@@ -24,6 +24,9 @@
 
 #define DSM_REQUEST_TIMEOUT_NS (10 * NS_PER_SEC)
 #define DSM_TICK_NS            NS_PER_SEC
+/* Fewer copies are told sooner by the home alone: in the simulator, with the costs of TCP from 20 on, with those of RDMA from 24.
+ */
+#define DSM_RELAYS_FROM 24u
 
 /* Optimisations that can be switched off, to see what each is worth. Name for people, and what it is, for who reads this. The order
  * is the wire's. */
@@ -36,7 +39,8 @@
 	X(MERGING, "merging", "a block that is one node's again becomes a huge page again")             \
 	X(PUSHES, "pushes", "a page that many read goes to all of them once one has asked again")       \
 	X(DELTA, "delta", "of a page that goes round only what has changed is sent")                    \
-	X(RUNS, "runs", "neighbours that are asked for ahead go together")
+	X(RUNS, "runs", "neighbours that are asked for ahead go together")                              \
+	X(RELAYS, "relays", "of many copies some pass the order to give them up on to others")
 
 enum dsm_optimisation {
 #define BIT(id, name, text) DSM_BIT_##id,
@@ -65,6 +69,7 @@ struct dsm_config {
 	unsigned without;        /* DSM_WITHOUT bits: optimisations that are off; the same on all nodes */
 	uint64_t budget_bytes;   /* what this node's process may have resident (evict.h); 0: no bound */
 	uint64_t files_bytes; /* of the budget: what the process keeps resident beside guest RAM and dsm, such as a kernel image */
+	unsigned relays_from; /* of how many copies some pass the order to give them up on (proto.h); 0: DSM_RELAYS_FROM */
 	uint64_t poll_ns;     /* how long a shard polls before it sleeps */
 	uint64_t tick_ns;     /* how long at least a block has to be quiet before it is merged; 0: DSM_TICK_NS */
 	const struct guest_activity *activity; /* of this node's vCPUs; NULL: they may have run at any time */

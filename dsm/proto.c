@@ -47,6 +47,15 @@ static bool can_push(uint8_t type)
 	return type == PROTO_FWD_READ || type == PROTO_FWD_WRITE || type == PROTO_DATA;
 }
 
+/* To other sharers, which neither the home nor the requester is; and once. */
+static bool pass_well_formed(const struct proto_ctx *ctx, const struct proto_msg *msg)
+{
+	uint64_t all = ~(uint64_t)0 >> (NODES_MAX - ctx->nodes);
+	uint64_t others = all & ~(node_bit(ctx->self) | node_bit(ctx->home) | node_bit(msg->requester));
+
+	return !msg->pass || (msg->type == PROTO_INV && msg->from == ctx->home && !(msg->pass & ~others));
+}
+
 /* A peer cannot make us index past a bitmap, nor set a field that its message type does not have. */
 static bool msg_well_formed(const struct proto_ctx *ctx, const struct proto_msg *msg)
 {
@@ -54,6 +63,8 @@ static bool msg_well_formed(const struct proto_ctx *ctx, const struct proto_msg 
 		msg->type == PROTO_FWD_WRITE || msg->type == PROTO_FWD_GRANT || msg->type == PROTO_DATA || msg->type == PROTO_GRANT;
 
 	if (msg->type == 0 || msg->type >= PROTO_MSG_END || msg->requester >= ctx->nodes || msg->seq > PROTO_SEQ_MASK)
+		return false;
+	if (!pass_well_formed(ctx, msg))
 		return false;
 	if (has_acks ? msg->acks >= ctx->nodes : msg->acks != 0)
 		return false;
@@ -86,8 +97,9 @@ static bool msg_role_right(const struct proto_ctx *ctx, const struct proto_msg *
 	case PROTO_FWD_WRITE: /* only the home itself gives away what nobody asked for */
 		return by_home && !for_us && (!(msg->flags & PROTO_PUSH) || ctx->self == ctx->home);
 	case PROTO_FWD_READ:
-	case PROTO_INV:
 		return by_home && !for_us;
+	case PROTO_INV: /* or passed on by a sharer, who was told to by the home */
+		return !for_us && ctx->self != ctx->home;
 	case PROTO_VOID:
 		return by_home && for_us && msg->seq == 0;
 	case PROTO_GRANT:
@@ -98,6 +110,15 @@ static bool msg_role_right(const struct proto_ctx *ctx, const struct proto_msg *
 	default: /* ACK, DATA */
 		return for_us && msg->from != ctx->self;
 	}
+}
+
+void proto_add_ack(struct proto_actions *out, const struct proto_msg *inv)
+{
+	struct proto_msg msg = {.epoch = inv->epoch, .seq = inv->seq, .requester = inv->requester};
+
+	if (inv->pass)
+		proto_add_send(out, inv->pass, &msg, PROTO_INV);
+	proto_add_send(out, node_bit(msg.requester), &msg, PROTO_ACK);
 }
 
 enum proto_verdict proto_msg_check(const struct proto_ctx *ctx, const struct proto_msg *msg, struct proto_actions *out)
@@ -111,7 +132,7 @@ enum proto_verdict proto_msg_check(const struct proto_ctx *ctx, const struct pro
 	if (msg->epoch - ctx->epoch <= UINT32_MAX / 2)
 		return PROTO_PEER_FAULT;
 	if (msg->type == PROTO_INV)
-		proto_add_send(out, node_bit(msg->requester), msg, PROTO_ACK);
+		proto_add_ack(out, msg);
 	return PROTO_STALE;
 }
 
@@ -152,6 +173,8 @@ const char *proto_verdict_name(enum proto_verdict verdict)
 		return "timed out";
 	case PROTO_GONE:
 		return "gone";
+	case PROTO_EARLY:
+		return "early";
 	}
 	return "?";
 }

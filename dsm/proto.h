@@ -31,16 +31,16 @@ enum proto_msg_type {
 	PROTO_REQ_WRITE,    /* requester -> home */
 	PROTO_FWD_READ,     /* home -> supplier: keep a read-only copy, send DATA to the requester */
 	PROTO_FWD_WRITE,    /* home -> supplier: drop the page, send DATA to the requester; acks */
-	PROTO_INV,          /* home -> sharer: drop the page, send ACK to the requester */
-	PROTO_ACK,          /* sharer -> requester */
-	PROTO_DATA,         /* supplier -> requester: right, acks, ZERO or HAS_DATA */
-	PROTO_GRANT,        /* home -> requester: your read-only copy becomes writable; acks */
-	PROTO_DONE,         /* requester -> home, or the home's cache -> home: the transaction is over */
-	PROTO_LOST,         /* home -> requester: a node that had the page is gone, there will be no answer */
-	PROTO_FWD_GRANT,    /* home -> itself: drop your read-only copy, send GRANT to the requester; acks */
-	PROTO_OFFER,        /* holder -> home: I would rather not hold the page. A hint: the home may ignore it */
-	PROTO_DROP,         /* home -> sharer who offered (the requester): drop the page, send DONE */
-	PROTO_VOID,         /* home -> requester: you have it, it was pushed to you before your request came */
+	PROTO_INV, /* home -> sharer: drop the page, send ACK to the requester, and this INV to those of `pass`; sharer -> sharer */
+	PROTO_ACK, /* sharer -> requester */
+	PROTO_DATA,      /* supplier -> requester: right, acks, ZERO or HAS_DATA */
+	PROTO_GRANT,     /* home -> requester: your read-only copy becomes writable; acks */
+	PROTO_DONE,      /* requester -> home, or the home's cache -> home: the transaction is over */
+	PROTO_LOST,      /* home -> requester: a node that had the page is gone, there will be no answer */
+	PROTO_FWD_GRANT, /* home -> itself: drop your read-only copy, send GRANT to the requester; acks */
+	PROTO_OFFER,     /* holder -> home: I would rather not hold the page. A hint: the home may ignore it */
+	PROTO_DROP,      /* home -> sharer who offered (the requester): drop the page, send DONE */
+	PROTO_VOID,      /* home -> requester: you have it, it was pushed to you before your request came */
 	PROTO_MSG_END
 };
 
@@ -63,6 +63,7 @@ struct proto_msg {
 	uint32_t seq;     /* the transaction's; 0 in REQ_* and OFFER, which come before it, and in VOID */
 	node_t from;      /* filled in by the receiver from the connection, never from the wire */
 	node_t requester; /* whom the transaction serves */
+	uint64_t pass;    /* INV of the home: sharers to whom the receiver sends it on */
 };
 
 /* Who runs the step. epoch: bumped by the runtime when homes change. */
@@ -85,6 +86,7 @@ enum proto_event_type {
 
 struct proto_event {
 	uint8_t type;
+	bool relay;     /* REQ_WRITE, DONE at the home: sharers had better pass INVs on. Policy: any value is right */
 	bool exclusive; /* REQ_READ, DONE at the home: an owned page goes to who wants to read it for writing. Policy: any value is
 			   right */
 	uint64_t push; /* REQ_READ, DONE at the home: who had better have a copy too, of a READ that others supply. Policy, as above
@@ -128,6 +130,8 @@ enum proto_verdict {
 	PROTO_PEER_FAULT, /* msg.from broke the protocol: fence it; state untouched, no actions */
 	PROTO_TIMED_OUT,  /* TIMEOUT was right: something is still outstanding; state untouched */
 	PROTO_GONE,       /* the page is lost with a peer; actions as always */
+	PROTO_EARLY,      /* an INV that was passed on came before the copy that it is about: give it again after the page's next
+			     message;      state untouched, no actions */
 };
 
 /* The directory entry. Everything but copyset, mode, seq and lost is zero unless busy. */
@@ -194,7 +198,7 @@ void proto_cache_unpack(uint8_t packed, struct proto_cache *cache);
 const char *proto_msg_name(uint8_t type);
 const char *proto_verdict_name(enum proto_verdict verdict);
 
-_Static_assert(sizeof(struct proto_msg) == 20, "a message is copied about: keep it small");
+_Static_assert(sizeof(struct proto_msg) == 32, "a message is copied about: keep it small");
 _Static_assert(sizeof(struct proto_dir) == 48, "pool of busy entries");
 _Static_assert(sizeof(struct proto_cache) == 24, "pool of pending pages");
 _Static_assert(sizeof(struct proto_dir_packed) == 12, "12 bytes a shared page: 0.3 % of it");

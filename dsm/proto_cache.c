@@ -85,9 +85,12 @@ static enum proto_verdict cache_yield(struct proto_cache *cache, const struct pr
 		if (!seq_before(msg->seq, cache->seq))
 			return PROTO_PEER_FAULT;
 		if (msg->type == PROTO_INV)
-			proto_add_send(out, to, &answer, PROTO_ACK);
+			proto_add_ack(out, msg);
 		return PROTO_STALE;
 	}
+	if (cache->right == PROTO_NONE && msg->type == PROTO_INV &&
+	    msg->from != ctx->home) /* the copy is under way from the home */
+		return cache->lost ? PROTO_GONE : PROTO_EARLY;
 	if (cache->right == PROTO_NONE)
 		return PROTO_PEER_FAULT;
 	if (msg->type == PROTO_INV || msg->type == PROTO_DROP) {
@@ -95,7 +98,7 @@ static enum proto_verdict cache_yield(struct proto_cache *cache, const struct pr
 			return PROTO_PEER_FAULT;
 		proto_add(out, PROTO_UNMAP);
 		if (msg->type == PROTO_INV)
-			proto_add_send(out, to, &answer, PROTO_ACK);
+			proto_add_ack(out, msg);
 		else
 			proto_add_send(out, node_bit(ctx->home), &answer, PROTO_DONE);
 		cache->right = PROTO_NONE;
@@ -159,12 +162,15 @@ static enum proto_verdict cache_pushed(struct proto_cache *cache, const struct p
 	return PROTO_OK;
 }
 
-/* Row C26. It comes after what was pushed: from the home by P3, from others because their transaction was over before. */
+/*
+ * Row C26. It comes after what was pushed: from the home by P3, from others because their transaction was over before. A copy may
+ * be gone again, by an INV that was passed on and was quicker: who wanted to read it asks anew.
+ */
 static enum proto_verdict cache_void(struct proto_cache *cache, struct proto_actions *out)
 {
 	if (cache->lost)
 		return PROTO_GONE;
-	if (!cache->pending || cache->started || cache->right < cache->pending)
+	if (!cache->pending || cache->started || (cache->pending == PROTO_WRITE && cache->right != PROTO_WRITE))
 		return PROTO_PEER_FAULT;
 	proto_add(out, PROTO_WAKE);
 	cache_rest(cache);

@@ -52,6 +52,32 @@ static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_
 	dir->mode = PROTO_SHARED;
 }
 
+/*
+ * Row H3, H4: every other copy goes. Sharers who pass the order on (C27) come first, and as many who get theirs from each: what the
+ * home sends itself takes it about as long as the way through them, which is a hop more.
+ */
+static void dir_invalidate(uint64_t to, const struct proto_msg *msg, bool relay, struct proto_actions *out)
+{
+	unsigned n = count(to), relays = 0;
+
+	while (relay && 3 * (relays + 1) * (relays + 2) <= 2 * n + 3)
+		relays++;
+	for (unsigned i = 0; i < relays; i++) {
+		uint64_t relay_bit = to & -to;
+		struct proto_action *action = proto_add_send(out, relay_bit, msg, PROTO_INV);
+
+		to &= ~relay_bit;
+		for (unsigned j = 0; j < relays && to; j++) {
+			uint64_t last = (uint64_t)1 << (63 - __builtin_clzll(to));
+
+			action->msg.pass |= last;
+			to &= ~last;
+		}
+	}
+	if (to)
+		proto_add_send(out, to, msg, PROTO_INV);
+}
+
 /* Rows H1..H4, H14, H18, H19: begins a transaction. From here on copyset and mode are what will hold when it is over. */
 static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t requester, enum proto_right kind,
 		      const struct proto_event *ev, struct proto_actions *out)
@@ -99,7 +125,7 @@ static void dir_start(struct proto_dir *dir, const struct proto_ctx *ctx, node_t
 	}
 	msg.acks = msg.flags = 0;
 	if (invalid)
-		proto_add_send(out, invalid, &msg, PROTO_INV);
+		dir_invalidate(invalid, &msg, ev->relay, out);
 	dir->copyset = me;
 	dir->mode = PROTO_EXCL;
 	if (!holders) /* the last sharer: its GRANT is all there is to do */

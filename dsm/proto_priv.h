@@ -23,5 +23,7 @@ struct proto_action *proto_add(struct proto_actions *out, enum proto_action_type
 struct proto_action *proto_add_send(struct proto_actions *out, uint64_t to, const struct proto_msg *msg, enum proto_msg_type type);
 /* Rows M1..M3. D7: PROTO_OK if the message is of this epoch; an INV of an old one is answered, so that nobody waits for us. */
 enum proto_verdict proto_msg_check(const struct proto_ctx *ctx, const struct proto_msg *msg, struct proto_actions *out);
+/* What an INV always makes, whatever becomes of this node's copy: it goes on to those whom it names, and is answered. */
+void proto_add_ack(struct proto_actions *out, const struct proto_msg *inv);
 
 #endif

@@ -126,6 +126,8 @@ void shard_message(struct shard *shard, node_t from, const struct wire_hdr *hdr,
 	} else if (ev.msg.type == PROTO_VOID) {
 		shard_count(&shard->stats.crossed, 1);
 	}
+	if (ev.msg.type == PROTO_INV && hdr->len)
+		memcpy(&ev.msg.pass, payload, sizeof(ev.msg.pass));
 	kept_incoming(shard, hdr, payload);
 	if (proto_msg_for_dir(ev.msg.type))
 		steps_settle(shard, steps_dir(shard, &ev, &work));
@@ -465,7 +467,7 @@ void shard_reset(struct shard *shard)
 	pagetab_clear(&shard->pending_tab);
 	pagetab_clear(&shard->busy_tab);
 	shard->self_count = 0;
-	shard->held_count = 0;
+	shard->held_count = shard->held_early = 0;
 	shard->pushes.n = 0;
 	replicas_reset(&shard->replicas);
 	evict_reset(&shard->evict);

@@ -27,7 +27,8 @@
 #define SHARD_PENDING  1024u /* faults of this node under way; its threads that can fault are fewer */
 #define SHARD_BUSY_MIN 4096u /* room for pages homed here in transactions, at least; shard_busy says how much */
 #define SHARD_LOOPBACK 128u  /* a FWD_READ for each other node, and what else a step sends */
-#define SHARD_HELD     256u
+#define SHARD_HELD     512u
+#define SHARD_DAMPED   256u /* of the held ones: those that may wait, and not must */
 
 /* What a node knows of a block (blocks.h), also of one of another home. Its shard's. */
 struct block {
@@ -78,9 +79,9 @@ struct shard_pending {
 	bool ahead; /* no thread waits for it, as far as we know */
 };
 
-/* An order to give a page up that waits a moment (damping.h). */
+/* An order to give a page up that waits a moment (damping.h), or for the copy that it is about (PROTO_EARLY). */
 struct shard_held {
-	uint64_t due_ns;
+	uint64_t due_ns; /* HOLD_EARLY: with the page's next message */
 	rpn_t page;
 	struct proto_msg msg;
 };
@@ -123,7 +124,7 @@ struct shard {
 	uint64_t next_blocks_ns;
 	uint32_t tick; /* of the monotonic clock, dsm_config.tick_ns each, when block_look last looked */
 	struct shard_held held[SHARD_HELD];
-	uint32_t held_count;
+	uint32_t held_count, held_early;
 	struct loading loading;
 	struct replicas replicas;
 	uint8_t *replica_bytes; /* one page: of a replica on its way back */

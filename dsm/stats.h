@@ -38,6 +38,8 @@
 	X(delta_bytes_saved, "bytes saved by that")           \
 	X(upgrades, "upgrades without data")                  \
 	X(invalidations, "copies invalidated")                \
+	X(relayed, "orders passed on to other copies")        \
+	X(early, "orders that came before their copy")        \
 	X(held, "contended pages held for a moment")          \
 	X(migrated, "reads answered with the page for good")  \
 	X(pushed, "copies sent that nobody asked for")        \

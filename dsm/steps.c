@@ -150,9 +150,16 @@ void steps_send(struct shard *shard, node_t to, rpn_t page, const struct proto_m
 		shard_count(&shard->stats.pushed, msg->flags & PROTO_PUSH ? 1 : 0);
 		shard_count(bytes ? &shard->stats.pages_out : &shard->stats.pages_out_zero, 1);
 	}
+	if (msg->type == PROTO_INV)
+		shard_count(&shard->stats.relayed, steps_home(shard->dsm, page) != shard->dsm->config.self);
 	if (is_request(msg) && evict_has_block(&shard->evict, shard->pending_tab.used))
 		hdr.flags |= WIRE_F_ROOM;
 	bytes = kept_outgoing(shard, &hdr, bytes, small);
+	if (msg->pass) {
+		memcpy(small, &msg->pass, sizeof(msg->pass));
+		hdr.len = sizeof(msg->pass);
+		bytes = small;
+	}
 	if (run_gathers(shard, to, &hdr))
 		return;
 	if (bytes != shard->loading.place)
@@ -394,6 +401,10 @@ int steps_cache(struct shard *shard, const struct proto_event *ev, const struct 
 			trace_fault_end(work->page, ev->type == PROTO_EV_FAULT_WRITE, 0);
 		}
 	}
+	if (!rc && verdict == PROTO_EARLY)
+		rc = hold_early(shard, work->page, &ev->msg);
+	else if (!rc && ev->type == PROTO_EV_MSG)
+		hold_arrived(shard, work->page);
 	if (!rc && ev->type == PROTO_EV_MSG)
 		rc = verdict_of(shard, &ev->msg, verdict, work->page);
 	return rc;
@@ -535,6 +546,7 @@ int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *wo
 	if (request)
 		shard_count(&shard->stats.served, 1);
 	ev->exclusive = ev->msg.type != PROTO_OFFER && better_owned(shard, work->page, &ev->msg, dir);
+	ev->relay = dsm_with(dsm, DSM_WITHOUT(RELAYS)) && (unsigned)__builtin_popcountll(dir->copyset) > dsm->config.relays_from;
 	uint64_t wait_read = 0, wait_write = 0;
 	if (dsm_with(dsm, DSM_WITHOUT(REPLICAS)) && ev->msg.type == PROTO_DONE && ev->msg.requester == dsm->config.self &&
 	    dir->seq >= REPLICA_MIN_SEQ)

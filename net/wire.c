@@ -19,7 +19,7 @@ static const struct rule {
 	[WIRE_REQ_WRITE] = {"REQ_WRITE", 0, sizeof(uint32_t), ANY, WIRE_F_ROOM | WIRE_F_AHEAD, WIRE_LANE_DSM},
 	[WIRE_FWD_READ] = {"FWD_READ", 0, sizeof(uint32_t), ANY, WIRE_F_PUSH | WIRE_F_AHEAD, WIRE_LANE_DSM},
 	[WIRE_FWD_WRITE] = {"FWD_WRITE", 0, sizeof(uint32_t), ANY, WIRE_F_AHEAD, WIRE_LANE_DSM},
-	[WIRE_INV] = {"INV", 0, 0, ANY, 0, WIRE_LANE_DSM},
+	[WIRE_INV] = {"INV", 0, sizeof(uint64_t), ANY, 0, WIRE_LANE_DSM},
 	[WIRE_ACK] = {"ACK", 0, 0, ANY, 0, WIRE_LANE_DSM},
 	/* and see hdr_check */
 	[WIRE_DATA] = {"DATA", 0, PAGE_BYTES, ANY, WIRE_F_ZERO | WIRE_F_WRITE | WIRE_F_PUSH | WIRE_F_DELTA | WIRE_F_AHEAD,
@@ -112,7 +112,7 @@ int wire_hdr_check(const struct wire_hdr *hdr, enum wire_lane lane)
 	if (hdr->flags & WIRE_F_DELTA && hdr->flags & WIRE_F_PUSH) /* who has not asked has named nothing */
 		return -EBADMSG;
 	/* The number of a transaction, or none. */
-	if (rule->lane == WIRE_LANE_DSM && rule->max_len == sizeof(uint32_t) && hdr->len != 0 && hdr->len != rule->max_len)
+	if (rule->lane == WIRE_LANE_DSM && rule->max_len <= sizeof(uint64_t) && hdr->len != 0 && hdr->len != rule->max_len)
 		return -EMSGSIZE;
 	if (hdr->type == WIRE_GIVE_BACK && hdr->len != 0 && hdr->len != PAGE_BYTES)
 		return -EMSGSIZE;

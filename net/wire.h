@@ -30,7 +30,7 @@
 
 #include "base/types.h"
 
-#define WIRE_VERSION          8 /* raised by any change to this file that an older node would misread */
+#define WIRE_VERSION          9 /* raised by any change to this file that an older node would misread */
 #define WIRE_HDR_BYTES        24
 #define WIRE_PAYLOAD_MAX      65536u                          /* of a control message */
 #define WIRE_DSM_PAYLOAD_MAX  4096u                           /* of a message on a dsm lane: a page; but of a run: */
@@ -54,7 +54,7 @@ enum wire_type {
 	WIRE_REQ_WRITE,
 	WIRE_FWD_READ,
 	WIRE_FWD_WRITE,
-	WIRE_INV,
+	WIRE_INV, /* payload: none, or a u64, the nodes to whom the receiver passes it on: bit n is node n */
 	WIRE_ACK,
 	WIRE_DATA, /* payload: the page; none with WIRE_F_ZERO; with WIRE_F_DELTA a u32, the transaction, and the difference to its
 		      bytes */

@@ -36,6 +36,7 @@ static const struct rate rates[] = {
 	{"copies pushed, of all pages received", {"pushed_in"}, {"pages_in", "pages_in_zero"}, 1},
 	{"page tables lent, of requests served", {"replicas_lent"}, {"served"}, 1},
 	{"orders to give a page up that waited, of all", {"held"}, {"invalidations"}, 1},
+	{"orders passed on to other copies, of all", {"relayed"}, {"invalidations"}, 1},
 	{"blocks that were split, of all here", {"splits"}, {"ram_bytes"}, (double)BLOCK_BYTES},
 	{"blocks that became whole again, of those", {"merges"}, {"splits"}, 1},
 	{"blocks given whole, of those", {"blocks_given"}, {"splits"}, 1},

@@ -84,6 +84,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ev.msg.seq = shape & 8 ? fuzz_u32(&in) : ev.msg.type <= PROTO_REQ_WRITE ? 0 : dir.seq + (fuzz_u8(&in) & 3) - 1;
 		ev.msg.flags = shape & 16 ? fuzz_u8(&in) & 7 : ev.msg.type == PROTO_DATA ? PROTO_ZERO : 0;
 		ev.msg.right = shape & 32 ? fuzz_u8(&in) : ev.msg.type == PROTO_DATA ? PROTO_READ + (shape & 1) : 0;
+		ev.relay = shape & 2;
+		ev.msg.pass = ev.msg.type == PROTO_INV && shape & 1 ? fuzz_u8(&in) : shape & 8 ? fuzz_u32(&in) : 0;
 		ev.msg.acks = shape & 64 ? fuzz_u8(&in) & 3 : 0;
 		if (ev.type == PROTO_EV_PEER_LOST && (ev.peer == ctx.self))
 			continue;
@@ -104,9 +106,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_dir(&dir, ctx.nodes);
 		check_cache(&cache);
 		check_actions(&out, &ctx);
-		if (verdict == PROTO_PEER_FAULT || verdict == PROTO_STALE || verdict == PROTO_TIMED_OUT) {
+		if (verdict == PROTO_PEER_FAULT || verdict == PROTO_STALE || verdict == PROTO_TIMED_OUT || verdict == PROTO_EARLY) {
 			assert(!memcmp(&dir, &dir_before, sizeof(dir)) && !memcmp(&cache, &cache_before, sizeof(cache)));
-			assert(out.n == 0 || (verdict == PROTO_STALE && out.n == 1 && out.action[0].msg.type == PROTO_ACK));
+			assert(out.n == 0 || (verdict == PROTO_STALE && out.n <= 2 && out.action[out.n - 1].msg.type == PROTO_ACK));
 		}
 	}
 	return 0;

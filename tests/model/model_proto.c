@@ -50,12 +50,14 @@ static void fly(struct walk *walk, const struct world *world, struct page *page,
 		uint8_t bytes)
 {
 	enum mutation mutation = walk->run->mutation;
+	uint32_t home = (uint32_t)(page - world->page);
 	uint32_t copies = mutation == MUT_DATA_TWICE && action->msg.type == PROTO_DATA ? 2 : 1;
 
 	if ((mutation == MUT_DROP_INV && action->msg.type == PROTO_INV) ||
 	    (mutation == MUT_DROP_DONE && action->msg.type == PROTO_DONE) ||
 	    (mutation == MUT_DROP_DROP && action->msg.type == PROTO_DROP) ||
-	    (mutation == MUT_DROP_VOID && action->msg.type == PROTO_VOID))
+	    (mutation == MUT_DROP_VOID && action->msg.type == PROTO_VOID) ||
+	    (mutation == MUT_RELAY_FORGETS && action->msg.type == PROTO_INV && from != home))
 		return;
 	for (node_t to = 0; to < walk->run->nodes; to++) {
 		if (!(action->to >> to & 1) || world->dead == to + 1)
@@ -243,11 +245,22 @@ static uint64_t may_push_to(const struct walk *walk, const struct world *world, 
 	return world->dead && world->told >> home & 1 ? all & ~(1u << (world->dead - 1)) : all;
 }
 
+/* Whether it waits for its copy, and what comes after it need not. */
+static bool is_early(const struct walk *walk, const struct page *page, uint32_t home, const struct flight *flight)
+{
+	struct proto_event ev = {.type = PROTO_EV_MSG, .msg = flight->msg};
+	struct proto_ctx ctx = ctx_of(walk, home, flight->to);
+	struct proto_cache cache = page->at[flight->to].cache;
+	struct proto_actions out;
+
+	return flight->msg.type == PROTO_INV && proto_cache_step(&cache, &ctx, &ev, &out) == PROTO_EARLY;
+}
+
 /* Whether another message between the same two nodes was sent before (or after) it. */
-static bool has_before(const struct page *page, uint32_t f)
+static bool has_before(const struct walk *walk, const struct page *page, uint32_t home, uint32_t f)
 {
 	for (uint32_t i = 0; i < f; i++)
-		if (flight_pair(&page->flight[i]) == flight_pair(&page->flight[f]))
+		if (flight_pair(&page->flight[i]) == flight_pair(&page->flight[f]) && !is_early(walk, page, home, &page->flight[i]))
 			return true;
 	return false;
 }
@@ -258,6 +271,24 @@ static bool has_after(const struct page *page, uint32_t f)
 		if (flight_pair(&page->flight[i]) == flight_pair(&page->flight[f]))
 			return true;
 	return false;
+}
+
+/* It stays in flight, which is no move, but in a mutation. */
+static bool early(struct walk *walk, const struct world *world, uint32_t i, uint32_t f)
+{
+	struct world next = *world;
+	struct flight flight = take(&next.page[i], f);
+	const struct proto_action ack = {
+		.type = PROTO_SEND,
+		.to = (uint64_t)1 << flight.msg.requester,
+		.msg = {.type = PROTO_ACK, .epoch = EPOCH, .seq = flight.msg.seq, .requester = flight.msg.requester}};
+
+	if (walk->run->mutation != MUT_EARLY_OBEYED && walk->run->mutation != MUT_EARLY_DROPPED)
+		return false;
+	if (walk->run->mutation == MUT_EARLY_OBEYED)
+		fly(walk, &next, &next.page[i], &ack, flight.to, BYTES_NONE);
+	settle(walk, world, &next, true);
+	return true;
 }
 
 /* Deliveries and actions: what the protocol does by itself. Returns whether there was any. */
@@ -288,16 +319,23 @@ static bool expand_progress(struct walk *walk, const struct world *world)
 			}
 			if (world->page[i].at[flight.to].todos)
 				continue;
-			if (walk->run->mutation != MUT_OVERTAKE && has_before(&world->page[i], f))
+			if (walk->run->mutation != MUT_OVERTAKE && has_before(walk, &world->page[i], i, f))
 				continue;
+			if (is_early(walk, &world->page[i], i, &flight)) {
+				any |= early(walk, world, i, f);
+				continue;
+			}
 			bool hinted = flight.msg.type == PROTO_REQ_READ || flight.msg.type == PROTO_DONE;
 			uint32_t hints = hinted ? (walk->run->push ? 3 : 2) : 1;
+			uint32_t relays =
+				walk->run->relay && (flight.msg.type == PROTO_REQ_WRITE || flight.msg.type == PROTO_DONE) ? 2 : 1;
 			any = true;
-			for (uint32_t hint = 0; hint < hints; hint++) {
+			for (uint32_t hint = 0; hint < hints * relays; hint++) {
 				next = *world;
 				take(&next.page[i], f);
-				ev.exclusive = hint == 1;
-				ev.push = hint == 2 ? may_push_to(walk, world, i) : 0;
+				ev.exclusive = hint % hints == 1;
+				ev.push = hint % hints == 2 ? may_push_to(walk, world, i) : 0;
+				ev.relay = hint >= hints;
 				if (proto_msg_for_dir(flight.msg.type))
 					dir_event(walk, &next, i, &ev);
 				else
@@ -506,6 +544,7 @@ static bool run_mutated(enum mutation mutation)
 	struct run run = {.name = mutation_names[mutation], .nodes = 3, .pages = 1, .loss = mutation == MUT_HOME_NOT_TOLD};
 
 	run.push = mutation == MUT_DROP_VOID || mutation == MUT_SILENT_PUSH;
+	run.relay = mutation == MUT_RELAY_FORGETS || mutation == MUT_EARLY_OBEYED || mutation == MUT_EARLY_DROPPED;
 	struct walk walk;
 	bool found;
 
@@ -524,12 +563,22 @@ int main(int argc, char **argv)
 		{.name = "3 nodes, 1 page, loss of any node", .nodes = 3, .pages = 1, .loss = true},
 		{.name = "3 nodes, 1 page, pushes, loss of any", .nodes = 3, .pages = 1, .push = true, .loss = true},
 		{.name = "3 nodes, 1 page, pushes", .nodes = 3, .pages = 1, .push = true},
+		{.name = "3 nodes, 1 page, relays", .nodes = 3, .pages = 1, .relay = true},
+		{.name = "3 nodes, 1 page, relays, loss of any", .nodes = 3, .pages = 1, .relay = true, .loss = true},
+		{.name = "3 nodes, 1 page, relays, pushes, loss of any",
+		 .nodes = 3,
+		 .pages = 1,
+		 .relay = true,
+		 .push = true,
+		 .loss = true},
+		{.name = "3 nodes, 1 page, relays, pushes", .nodes = 3, .pages = 1, .relay = true, .push = true},
 		{.name = "2 nodes, 2 pages of different homes", .nodes = 2, .pages = 2},
 		{.name = "3 nodes, 2 pages, any 3 faults or offers", .nodes = 3, .pages = 2, .faults = 3},
 	};
 	static const struct run more[] = {
 		{.name = "3 nodes, 2 pages, any 4 faults or offers", .nodes = 3, .pages = 2, .faults = 4},
 		{.name = "4 nodes, 1 page", .nodes = 4, .pages = 1},
+		{.name = "4 nodes, 1 page, relays", .nodes = 4, .pages = 1, .relay = true},
 	};
 	bool good = true;
 

@@ -30,6 +30,9 @@ enum mutation {
 	MUT_LAST_DROPPED,
 	MUT_DROP_VOID,
 	MUT_SILENT_PUSH,
+	MUT_RELAY_FORGETS,
+	MUT_EARLY_OBEYED,
+	MUT_EARLY_DROPPED,
 	MUT_END
 };
 
@@ -52,6 +55,9 @@ static const char *const mutation_names[MUT_END] = {
 	[MUT_LAST_DROPPED] = "the last copy is dropped, not adopted",
 	[MUT_DROP_VOID] = "a VOID vanishes",
 	[MUT_SILENT_PUSH] = "a copy is pushed without the directory",
+	[MUT_RELAY_FORGETS] = "an INV is not passed on",
+	[MUT_EARLY_OBEYED] = "an early INV is answered at once",
+	[MUT_EARLY_DROPPED] = "an early INV is dropped",
 };
 
 struct run {
@@ -60,7 +66,8 @@ struct run {
 	uint32_t pages;
 	uint32_t faults; /* 0: any number */
 	bool loss;
-	bool push; /* the home pushes and gives, at any time, to anyone */
+	bool push;  /* the home pushes and gives, at any time, to anyone */
+	bool relay; /* INVs may be passed on */
 	enum mutation mutation;
 };
 
@@ -127,10 +134,11 @@ static inline int hop(uint8_t type)
 	}
 }
 
-/* The home's cache passes a GRANT on: the same hop as the ACK that it stands for. */
+/* The home's cache passes a GRANT on: the same hop as the ACK that it stands for. An INV that is passed on is the one that takes a
+ * hop more. */
 static inline bool hop_follows(uint8_t type, int before)
 {
-	return hop(type) == before + 1 || (type == PROTO_GRANT && before == 2);
+	return hop(type) == before + 1 || ((type == PROTO_GRANT || type == PROTO_INV) && before == 2);
 }
 
 static inline void check_hops(struct walk *walk, const struct proto_event *cause, const struct proto_actions *out)
@@ -226,6 +234,12 @@ static inline void check_stale(struct walk *walk, const struct world *world)
 	}
 }
 
+/* One that is passed on is as much again for each who gets it. */
+static uint32_t rank_of(const uint8_t *of_msg, const struct proto_msg *msg)
+{
+	return of_msg[msg->type] + 8u * (uint32_t)__builtin_popcountll(msg->pass);
+}
+
 /* Falls with each delivery and each action. The faults, guest writes and deaths that raise it are the environment's. */
 static uint32_t rank(const struct walk *walk, const struct world *world)
 {
@@ -241,7 +255,7 @@ static uint32_t rank(const struct walk *walk, const struct world *world)
 
 		sum += 60u * (uint32_t)__builtin_popcountll(page->dir.wait_read | page->dir.wait_write);
 		for (uint32_t f = 0; f < page->flights; f++)
-			sum += of_msg[page->flight[f].msg.type];
+			sum += rank_of(of_msg, &page->flight[f].msg);
 		for (node_t n = 0; n < walk->run->nodes; n++) {
 			const struct place *p = &page->at[n];
 
@@ -249,8 +263,9 @@ static uint32_t rank(const struct walk *walk, const struct world *world)
 			for (uint32_t t = 0; t < p->todos; t++) {
 				const struct proto_action *a = &p->todo[t].action;
 
-				sum += 1u +
-				       (a->type == PROTO_SEND ? of_msg[a->msg.type] * (uint32_t)__builtin_popcountll(a->to) : 0);
+				sum += 1u + (a->type == PROTO_SEND
+						     ? rank_of(of_msg, &a->msg) * (uint32_t)__builtin_popcountll(a->to)
+						     : 0);
 			}
 		}
 	}
@@ -264,6 +279,8 @@ static inline void check_end(struct walk *walk, const struct world *world)
 	for (uint32_t i = 0; i < walk->run->pages; i++) {
 		const struct page *page = &world->page[i];
 
+		if (page->flights)
+			broken(walk, "deadlock: an early INV whose copy nobody will send");
 		if (page->dir.busy || page->dir.wait_read || page->dir.wait_write)
 			broken(walk, "deadlock: the directory waits for a message that nobody will send");
 		for (node_t n = 0; n < walk->run->nodes; n++)

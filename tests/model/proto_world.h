@@ -115,6 +115,8 @@ static inline void code_msg(struct codec *codec, struct proto_msg *msg, uint32_t
 	CODE(codec, msg->acks, 2);
 	CODE(codec, msg->from, 2);
 	CODE(codec, msg->requester, 2);
+	if (msg->type == PROTO_INV)
+		CODE(codec, msg->pass, NODES);
 	msg->epoch = EPOCH;
 	if (numbered(msg->type))
 		code_seq(codec, &msg->seq, newest);

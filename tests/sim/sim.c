@@ -5,6 +5,7 @@
  *      --pattern P[,P...]  --nodes N[,N...]      which; all patterns, 2,4,8,16,32,64 nodes
  *      --net tcp|rdma                            costs of a network, see below
  *      --seed N  --vcpus N  --shards N  --pages N  --rounds N  --sharers N
+ *      --relays N                                of how many copies some pass the order to give them up on (DSM_RELAYS_FROM)
  *      --without NAME                            an optimisation that is switched off, as in pangea run
  *      --set NAME=NS                             one cost: latency, jitter, flush, send, poll, recv ...; or mbit=N
  *      --ahead                                   with streams (dsm/stream.h), which are off: a row is about single faults
@@ -189,6 +190,8 @@ static void parse(struct runs *runs, int argc, char **argv)
 			o->pages = (uint32_t)number(value, 1, SIM_HOME_PAGES - 1);
 		} else if (!strcmp(opt, "--rounds")) {
 			o->rounds = (uint32_t)number(value, 1, 10000);
+		} else if (!strcmp(opt, "--relays")) {
+			o->relays = (uint32_t)number(value, 1, NODES_MAX);
 		} else if (!strcmp(opt, "--sharers")) {
 			o->sharers = (uint32_t)number(value, 1, NODES_MAX - 1);
 		} else if (!strcmp(opt, "--invalidate")) {

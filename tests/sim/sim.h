@@ -59,6 +59,7 @@ struct sim_options {
 	uint32_t pages;   /* of each node that a pattern uses */
 	uint32_t rounds;  /* how often */
 	uint32_t sharers; /* pattern "invalidate": how many copies; 0: all other nodes */
+	uint32_t relays;  /* dsm_config.relays_from */
 	bool one_by_one;  /* a shard takes one message at a time, between which vCPUs run, and not all that are there */
 	struct sim_costs costs;
 	enum sim_break broken;

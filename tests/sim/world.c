@@ -382,6 +382,7 @@ static void make_node(struct sim *sim, node_t node)
 		.lane = lane,
 		.low_pages = sim->pages,
 		.without = o->without,
+		.relays_from = o->relays,
 		.sink = &sim->sink,
 	};
 

@@ -24,6 +24,7 @@
 struct cluster {
 	struct dsm_sink sink;
 	unsigned nodes, shards;
+	unsigned relays_from;  /* as in dsm_config */
 	struct loop_net *loop; /* NULL: TCP */
 	struct dsm *dsm[NODES];
 	bool counted; /* what stands for vCPUs says when it runs, in: */
@@ -89,6 +90,7 @@ static inline void cluster_node(struct cluster *c, unsigned n, const rpn_t *firs
 				    .shards = c->shards,
 				    .lane = lane,
 				    .without = without,
+				    .relays_from = c->relays_from,
 				    .tick_ns = tick_ns,
 				    .activity = c->counted ? &c->activity[n] : NULL,
 				    .sink = &c->sink};

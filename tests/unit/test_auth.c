@@ -15,8 +15,8 @@
 #include "tests/unit/check_main.h"
 
 /* What is said of a peer of WIRE_VERSION + 1. */
-#define NEXT_VERSION "9, this is 8"
-static_assert(WIRE_VERSION == 8, "say the new one above");
+#define NEXT_VERSION "10, this is 9"
+static_assert(WIRE_VERSION == 9, "say the new one above");
 
 static const uint8_t key_a[KEY_BYTES] = {1, 2, 3}, key_b[KEY_BYTES] = {1, 2, 4};
 

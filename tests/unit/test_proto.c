@@ -35,7 +35,6 @@ START_TEST(m1_message_from_who_may_not_send_it_is_a_peer_fault)
 	struct bench b = cache_with(1, PROTO_READ, PROTO_WRITE), home = bench_at(0);
 	struct proto_event ev = {.type = PROTO_EV_MSG};
 
-	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_INV, .from = 2, .requester = 3)));
 	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_FWD_READ, .from = 2, .requester = 3)));
 	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_GRANT, .from = 2, .requester = 1)));
 	EXPECT_FAULT(b, cache_send(&b, MSG(.type = PROTO_LOST, .from = 2)));

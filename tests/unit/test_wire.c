@@ -213,6 +213,16 @@ START_TEST(request_names_a_transaction_or_none)
 }
 END_TEST
 
+START_TEST(order_names_those_to_whom_it_goes_on_or_none)
+{
+	for (uint32_t len = 0; len < 10; len++) {
+		struct wire_hdr hdr = header(WIRE_INV, 0, len), out;
+
+		ck_assert_int_eq(decode(&hdr, WIRE_LANE_DSM, &out), len == 0 || len == 8 ? 0 : -EMSGSIZE);
+	}
+}
+END_TEST
+
 START_TEST(header_with_a_flag_of_another_type_is_refused)
 {
 	struct wire_hdr hdr = header(WIRE_REQ_READ, WIRE_F_ZERO, 0), out;
@@ -623,6 +633,7 @@ int main(void)
 	tcase_add_test(tc, header_on_the_wrong_lane_is_refused);
 	tcase_add_test(tc, page_is_whole_or_announced_as_zero_or_as_a_difference);
 	tcase_add_test(tc, request_names_a_transaction_or_none);
+	tcase_add_test(tc, order_names_those_to_whom_it_goes_on_or_none);
 	tcase_add_test(tc, header_with_a_flag_of_another_type_is_refused);
 	tcase_add_test(tc, header_with_a_number_out_of_range_is_refused);
 	tcase_add_test(tc, each_refusal_has_its_words);
