@@ -28,10 +28,10 @@
 /* ---- events in ---- */
 
 /* What a stream of faults will want next goes out with what it wants now. */
-static void look_ahead(struct shard *shard, rpn_t page, bool write)
+static void look_ahead(struct shard *shard, rpn_t page, bool write, bool late)
 {
 	struct dsm *dsm = shard->dsm;
-	struct stream_ahead ahead = stream_fault(&shard->streams, page, write);
+	struct stream_ahead ahead = late ? stream_late(&shard->streams, page, write) : stream_fault(&shard->streams, page, write);
 
 	shard_count(&shard->stats.ahead_used, ahead.used);
 	shard_count(&shard->stats.ahead_wasted, ahead.wasted);
@@ -57,10 +57,11 @@ void shard_fault(struct shard *shard, const struct view_fault *fault)
 	struct proto_event ev = {.type = fault->write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
 	struct work work = {.page = fault->page, .protected_page = fault->protected_page};
 	bool asks = steps_lacks(shard, fault->page, fault->write);
+	bool late = !asks && !fault->protected_page; /* its page was asked for before */
 
 	steps_settle(shard, steps_cache(shard, &ev, &work));
-	if (asks && dsm_with(shard->dsm, DSM_WITHOUT(AHEAD)))
-		look_ahead(shard, fault->page, fault->write);
+	if ((asks || late) && dsm_with(shard->dsm, DSM_WITHOUT(AHEAD)))
+		look_ahead(shard, fault->page, fault->write, late);
 }
 
 static void on_fault(struct shard *shard, const struct view_fault *fault)

@@ -23,18 +23,18 @@ static struct stream *find_next(struct streams *s, rpn_t page, bool write)
 	return NULL;
 }
 
-/* Inside a window: the page was not there yet, or is gone again. */
-static bool is_inside(const struct streams *s, rpn_t page, bool write)
+/* In whose window the page is: it was not there yet, or is gone again. */
+static struct stream *find_inside(struct streams *s, rpn_t page, bool write)
 {
 	for (unsigned i = 0; i < STREAMS; i++) {
-		const struct stream *t = &s->stream[i];
+		struct stream *t = &s->stream[i];
 		int64_t d = (int64_t)(page - t->last);
 
 		if (t->live && t->window && t->write == write && d % t->stride == 0 && d / t->stride >= 0 &&
 		    d / t->stride <= (int64_t)t->window)
-			return true;
+			return t;
 	}
-	return false;
+	return NULL;
 }
 
 /* A stream that begins, and may have this page as its next. */
@@ -79,7 +79,7 @@ struct stream_ahead stream_fault(struct streams *s, rpn_t page, bool write)
 		t->window = MIN(t->window * 2, limit_of(s));
 	} else if (t) {
 		t->window = MIN(STREAM_FIRST, limit_of(s));
-	} else if (is_inside(s, page, write)) {
+	} else if (find_inside(s, page, write)) {
 		return out;
 	} else {
 		t = find_near(s, page, write);
@@ -97,5 +97,27 @@ struct stream_ahead stream_fault(struct streams *s, rpn_t page, bool write)
 	out.first = page + (rpn_t)t->stride;
 	out.stride = t->stride;
 	out.n = t->window;
+	return out;
+}
+
+struct stream_ahead stream_late(struct streams *s, rpn_t page, bool write)
+{
+	struct stream_ahead out = {0};
+	struct stream *t = find_inside(s, page, write);
+
+	if (!t || t->window < STREAM_LATE)
+		return out;
+	uint32_t used = (uint32_t)((int64_t)(page - t->last) / t->stride), left = t->window - used;
+	if (left > used)
+		return out;
+	s->faults++;
+	s->limit = MIN(limit_of(s) * 2, STREAM_WINDOW);
+	out.used = used;
+	out.first = next_of(t);
+	out.stride = t->stride;
+	t->last = page;
+	t->used = s->faults;
+	t->window = MAX(MIN(t->window * 2, limit_of(s)), left);
+	out.n = t->window - left;
 	return out;
 }

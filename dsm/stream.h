@@ -12,6 +12,10 @@
  * after it. A stream that ends otherwise has wasted its last window, and the largest window that any stream of this node may have
  * is halved; each window used doubles it again, up to STREAM_WINDOW.
  *
+ * Who reads faster than pages come is seen before that: its faults are on pages of the window that are still to come, or came
+ * while the fault was on its way. From the middle of a window of STREAM_LATE pages or more on such a fault asks for what comes
+ * after it, so that the other node need not wait until this one has used up all that it was sent.
+ *
  * Pure; one thread.
  */
 #ifndef DSM_STREAM_H
@@ -22,7 +26,8 @@
 #define STREAMS       8u
 #define STREAM_STRIDE 64   /* pages */
 #define STREAM_FIRST  4u   /* pages of a stream's first window */
-#define STREAM_WINDOW 128u /* pages of its largest */
+#define STREAM_LATE   64u  /* pages of the least window that does not wait until it is used up */
+#define STREAM_WINDOW 256u /* pages of its largest */
 
 struct stream {
 	rpn_t last;     /* the last fault */
@@ -50,5 +55,7 @@ struct stream_ahead {
 
 /* A fault of this node that had to be asked for. */
 struct stream_ahead stream_fault(struct streams *s, rpn_t page, bool write);
+/* A fault that was not asked for, as its page was already, or has come since. */
+struct stream_ahead stream_late(struct streams *s, rpn_t page, bool write);
 
 #endif
