@@ -264,18 +264,18 @@ case_client_hangs_up() {
 	turned_away 'turned away: .* hung up'
 }
 # A hello (auth.h) is 72 bytes: the magic, the version, then, here, zeros.
-hello_of() { # VERSION (an octal escape)
+hello_of() { # VERSION (an octal escape): 377 is nobody's
 	printf 'PANGEA01%b\000' "\\0$1"
 	head -c 62 /dev/zero
 }
 case_client_of_another_version() {
 	agent_up || return
 	exec 8<>"/dev/tcp/127.0.0.1/$port"
-	hello_of 11 >&8 # nine
+	hello_of 377 >&8
 	timeout 5 head -c 80 <&8 >"$tmp/reply"
 	exec 8>&-
 	[[ $(head -c 8 "$tmp/reply") == PANGEA01 ]] || fail 'no reply that says its version'
-	turned_away 'runs pangea protocol 9, this is [0-9]*: install the same version on both hosts'
+	turned_away 'runs pangea protocol 255, this is [0-9]*: install the same version on both hosts'
 }
 case_many_silent_clients() { # they hold up nobody
 	agent_up || return
@@ -285,7 +285,7 @@ case_many_silent_clients() { # they hold up nobody
 		fds+=("$fd")
 	done
 	exec 8<>"/dev/tcp/127.0.0.1/$port"
-	hello_of 11 >&8
+	hello_of 377 >&8
 	mark
 	timeout 5 head -c 80 <&8 >"$tmp/reply"
 	within 2 'an answer beside silent clients'
