@@ -248,10 +248,10 @@ case_peer_hangs_up() {
 }
 # A reply (auth.h) of version 9: the magic, the version, the rest zero, 80 bytes.
 case_peer_of_another_version() {
-	printf 'PANGEA01\011\000' >"$tmp/reply"
+	printf 'PANGEA01\377\000' >"$tmp/reply"
 	head -c 70 /dev/zero >>"$tmp/reply"
 	peer "cat $tmp/reply; exec sleep 5"
-	joins_not 10 127.0.0.1:7710 'runs pangea protocol 9, this is [0-9]*: install the same version on both hosts'
+	joins_not 10 127.0.0.1:7710 'runs pangea protocol 255, this is [0-9]*: install the same version on both hosts'
 	end_peer
 }
 case_agent_without_kvm() {
