@@ -46,7 +46,7 @@ _pangea() {
 		return
 		;;
 	--without)
-		_pangea_words 'replicas damping migration ahead blocks merging pushes delta runs relays around clock' "$cur"
+		_pangea_words 'replicas damping migration ahead blocks merging pushes delta runs relays clock' "$cur"
 		return
 		;;
 	--append | --poll-us | --shards | --bind | --ready-timeout | --listen | --ready-fd | --key-fd | --machine)

@@ -40,8 +40,7 @@
 	X(PUSHES, "pushes", "a page that many read goes to all of them once one has asked again")       \
 	X(DELTA, "delta", "of a page that goes round only what has changed is sent")                    \
 	X(RUNS, "runs", "neighbours that are asked for ahead go together")                              \
-	X(RELAYS, "relays", "of many copies some pass the order to give them up on to others")          \
-	X(AROUND, "around", "of a block that is read here and there a read fault brings neighbours")
+	X(RELAYS, "relays", "of many copies some pass the order to give them up on to others")
 
 enum dsm_optimisation {
 #define BIT(id, name, text) DSM_BIT_##id,

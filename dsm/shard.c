@@ -14,7 +14,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/trace.h"
-#include "dsm/around.h"
 #include "dsm/blocks.h"
 #include "dsm/hold.h"
 #include "dsm/steps.h"
@@ -36,8 +35,6 @@ static void look_ahead(struct shard *shard, rpn_t page, bool write, bool late)
 
 	shard_count(&shard->stats.ahead_used, ahead.used);
 	shard_count(&shard->stats.ahead_wasted, ahead.wasted);
-	if (!ahead.n && !write && !late)
-		around_read(shard, page);
 	run_asks(shard);
 	for (uint32_t i = 0; i < ahead.n && !shard->failed; i++) {
 		struct proto_event ev = {.type = write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
@@ -47,7 +44,7 @@ static void look_ahead(struct shard *shard, rpn_t page, bool write, bool late)
 			break; /* also below 0, as a page is unsigned */
 		if (!steps_lacks(shard, work.page, write))
 			continue;
-		if (!steps_may_ask_ahead(shard))
+		if (shard->pending_tab.used > SHARD_PENDING / 2 || !evict_has_room(&shard->evict))
 			break;
 		shard_count(&shard->stats.ahead, 1);
 		steps_settle(shard, steps_cache(shard, &ev, &work));

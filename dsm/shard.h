@@ -36,7 +36,6 @@ struct block {
 	bool shared;   /* it was in pages once; read by dsm_stats, too */
 	bool taken;    /* it was given to this node and is not whole yet */
 	uint8_t quiet; /* ticks without a message after which it is merged; 0: it never was */
-	uint8_t reads; /* around.h */
 	uint32_t tick; /* of the last message */
 };
 

@@ -29,7 +29,6 @@
 	X(ahead_used, "of them in windows that were used")    \
 	X(ahead_wasted, "of them in windows that were not")   \
 	X(ahead_late, "of them still under way at the fault") \
-	X(around, "neighbours asked for with a read fault")   \
 	X(pages_in, "pages received")                         \
 	X(pages_in_zero, "zero pages received, without data") \
 	X(pages_out, "pages sent")                            \

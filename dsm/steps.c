@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/trace.h"
-#include "dsm/around.h"
 #include "dsm/blocks.h"
 #include "dsm/history.h"
 #include "dsm/hold.h"
@@ -279,7 +278,6 @@ static int execute(struct shard *shard, const struct proto_actions *actions, con
 			break;
 		case PROTO_UNMAP:
 			damping_lost(&shard->damping, page, clock_ns());
-			around_lost(shard, page);
 			shard_count(&shard->stats.invalidations, 1);
 			rc = view_drop(view, page);
 			break;
@@ -422,11 +420,6 @@ bool steps_lacks(const struct shard *shard, rpn_t page, bool write)
 	proto_cache_unpack(dsm->cache[page], &cache);
 	return cache.right < (write ? PROTO_WRITE : PROTO_READ) && !cache.lost &&
 	       pagetab_find(&shard->pending_tab, page) == PAGETAB_NONE;
-}
-
-bool steps_may_ask_ahead(const struct shard *shard)
-{
-	return shard->pending_tab.used <= SHARD_PENDING / 2 && evict_has_room(&shard->evict);
 }
 
 bool steps_holds(const struct shard *shard, rpn_t page)

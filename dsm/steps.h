@@ -24,8 +24,6 @@ CHECKED int steps_cache(struct shard *shard, const struct proto_event *ev, const
 CHECKED int steps_push(struct shard *shard, rpn_t page, node_t to);
 /* Whether a page would have to be asked for, and is not yet. */
 bool steps_lacks(const struct shard *shard, rpn_t page, bool write);
-/* Whether there is room to ask for pages that nobody waits for. */
-bool steps_may_ask_ahead(const struct shard *shard);
 CHECKED int steps_dir(struct shard *shard, struct proto_event *ev, const struct work *work);
 /* A message of the protocol to another node. `bytes`: the page, if it carries one; NULL with PROTO_ZERO. */
 void steps_send(struct shard *shard, node_t to, rpn_t page, const struct proto_msg *msg, const uint8_t *bytes, bool ahead);

@@ -15,8 +15,6 @@
  *
  *      runs        the same, with pages asked for ahead either way
  *
- *      around      to read a page that the other node wrote, all of them in any order
- *
  *      migration   to read and then write a page, the nodes taking turns
  *
  *      damping     to add to a word of a page that both nodes write all the time: 1000 additions
@@ -74,30 +72,6 @@ static uint64_t ahead(struct nodes *b)
 	uint64_t begin = clock_ns();
 	for (rpn_t p = PAGES; p < 2 * PAGES; p++)
 		wrong += *nodes_word(b, 0, p, 0) != p;
-	if (wrong)
-		fail("a page was read with other bytes than were written", 0);
-	return (clock_ns() - begin) / PAGES;
-}
-
-static uint64_t around(struct nodes *b)
-{
-	static rpn_t order[PAGES];
-	uint64_t random = 88172645463325252u, wrong = 0;
-
-	for (rpn_t i = 0; i < PAGES; i++) {
-		rpn_t j = random % (i + 1);
-
-		order[i] = order[j];
-		order[j] = i;
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-	}
-	for (rpn_t p = PAGES; p < 2 * PAGES; p++)
-		*nodes_word(b, 1, p, 0) = p;
-	uint64_t begin = clock_ns();
-	for (rpn_t i = 0; i < PAGES; i++)
-		wrong += *nodes_word(b, 0, PAGES + order[i], 0) != PAGES + order[i];
 	if (wrong)
 		fail("a page was read with other bytes than were written", 0);
 	return (clock_ns() - begin) / PAGES;
@@ -195,7 +169,6 @@ int main(int argc, char **argv)
 		{"blocks", DSM_WITHOUT(BLOCKS), blocks},    {"merging", DSM_WITHOUT(MERGING), merging},
 		{"ahead", DSM_WITHOUT(AHEAD), ahead},       {"migration", DSM_WITHOUT(MIGRATION), migration},
 		{"damping", DSM_WITHOUT(DAMPING), damping}, {"runs", DSM_WITHOUT(RUNS), ahead},
-		{"around", DSM_WITHOUT(AROUND), around},
 	};
 	const struct loop_options options = {.seed = 1, .max_delay_ns = DELAY_NS, .fifo = true};
 	struct nodes b;

@@ -55,7 +55,7 @@ gains()
 		progress "with and without each optimisation, round $i of $rounds"
 		: >"$out/ours"
 		timeout -k 2 120 "$out/gains" 110 >"$out/ours" 2>"$out/err" || trouble "gains: $(tail -n 1 "$out/err")"
-		for name in blocks merging ahead runs around migration damping; do
+		for name in blocks merging ahead runs migration damping; do
 			echo "ROW gain-$name ns $(value "$out/ours" "gains $name" with) $(value "$out/ours" "gains $name" without)" | awk 'NF == 5' >>"$results"
 		done
 	done

@@ -64,11 +64,7 @@ static void start_with(struct cluster *c, unsigned nodes, unsigned shards, bool 
 			else
 				lane[l] = loop_lane(c->loop, n, l + 1);
 		}
-		/* Where it is counted when vCPUs run, each read of a new page has to be a message. */
-		cluster_node(c, n, first, lane,
-			     (s & 1 ? DSM_WITHOUT(DAMPING) : 0) | (s & 2 ? DSM_WITHOUT(MIGRATION) : 0) |
-				     (counted ? DSM_WITHOUT(AROUND) : 0),
-			     0);
+		cluster_node(c, n, first, lane, (s & 1 ? DSM_WITHOUT(DAMPING) : 0) | (s & 2 ? DSM_WITHOUT(MIGRATION) : 0), 0);
 	}
 }
 
