@@ -24,8 +24,8 @@
 
 #define DSM_REQUEST_TIMEOUT_NS (10 * NS_PER_SEC)
 #define DSM_TICK_NS            NS_PER_SEC
-/* Fewer copies are told sooner by the home alone: in the simulator, with the costs of TCP from 20 on, with those of RDMA from 24.
- */
+/* In the simulator relays are slower with 20 copies and quicker with 24 (costs of TCP), or slower with 24 and quicker with 32
+ * (RDMA). */
 #define DSM_RELAYS_FROM 24u
 
 /* Optimisations that can be switched off, to see what each is worth. Name for people, and what it is, for who reads this. The order

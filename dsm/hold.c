@@ -6,8 +6,6 @@
 #include "base/clock.h"
 #include "dsm/steps.h"
 
-#define HOLD_EARLY UINT64_MAX
-
 static void obey(struct shard *shard, rpn_t page, const struct proto_msg *msg)
 {
 	struct proto_event ev = {.type = PROTO_EV_MSG, .msg = *msg};

@@ -9,6 +9,8 @@
 
 #include "dsm/shard.h"
 
+#define HOLD_EARLY UINT64_MAX /* due_ns of an order that waits for its copy */
+
 /* Takes such a message; false: it is to be obeyed now. */
 bool hold_message(struct shard *shard, rpn_t page, const struct proto_msg *msg);
 /* Keeps an order that came before its copy. -ENOBUFS, after the machine was told: there is no room. */

@@ -31,16 +31,16 @@ enum proto_msg_type {
 	PROTO_REQ_WRITE,    /* requester -> home */
 	PROTO_FWD_READ,     /* home -> supplier: keep a read-only copy, send DATA to the requester */
 	PROTO_FWD_WRITE,    /* home -> supplier: drop the page, send DATA to the requester; acks */
-	PROTO_INV, /* home -> sharer: drop the page, send ACK to the requester, and this INV to those of `pass`; sharer -> sharer */
-	PROTO_ACK, /* sharer -> requester */
-	PROTO_DATA,      /* supplier -> requester: right, acks, ZERO or HAS_DATA */
-	PROTO_GRANT,     /* home -> requester: your read-only copy becomes writable; acks */
-	PROTO_DONE,      /* requester -> home, or the home's cache -> home: the transaction is over */
-	PROTO_LOST,      /* home -> requester: a node that had the page is gone, there will be no answer */
-	PROTO_FWD_GRANT, /* home -> itself: drop your read-only copy, send GRANT to the requester; acks */
-	PROTO_OFFER,     /* holder -> home: I would rather not hold the page. A hint: the home may ignore it */
-	PROTO_DROP,      /* home -> sharer who offered (the requester): drop the page, send DONE */
-	PROTO_VOID,      /* home -> requester: you have it, it was pushed to you before your request came */
+	PROTO_INV,          /* home -> sharer: drop the page, send ACK to the requester; pass: and INV to those sharers */
+	PROTO_ACK,          /* sharer -> requester */
+	PROTO_DATA,         /* supplier -> requester: right, acks, ZERO or HAS_DATA */
+	PROTO_GRANT,        /* home -> requester: your read-only copy becomes writable; acks */
+	PROTO_DONE,         /* requester -> home, or the home's cache -> home: the transaction is over */
+	PROTO_LOST,         /* home -> requester: a node that had the page is gone, there will be no answer */
+	PROTO_FWD_GRANT,    /* home -> itself: drop your read-only copy, send GRANT to the requester; acks */
+	PROTO_OFFER,        /* holder -> home: I would rather not hold the page. A hint: the home may ignore it */
+	PROTO_DROP,         /* home -> sharer who offered (the requester): drop the page, send DONE */
+	PROTO_VOID,         /* home -> requester: you have it, it was pushed to you before your request came */
 	PROTO_MSG_END
 };
 
@@ -130,8 +130,8 @@ enum proto_verdict {
 	PROTO_PEER_FAULT, /* msg.from broke the protocol: fence it; state untouched, no actions */
 	PROTO_TIMED_OUT,  /* TIMEOUT was right: something is still outstanding; state untouched */
 	PROTO_GONE,       /* the page is lost with a peer; actions as always */
-	PROTO_EARLY,      /* an INV that was passed on came before the copy that it is about: give it again after the page's next
-			     message;      state untouched, no actions */
+	PROTO_EARLY, /* INV by another sharer before the copy that it is about: give it again after the page's next message; state
+			untouched, no actions */
 };
 
 /* The directory entry. Everything but copyset, mode, seq and lost is zero unless busy. */

@@ -53,8 +53,9 @@ static void dir_read(struct proto_dir *dir, const struct proto_ctx *ctx, uint64_
 }
 
 /*
- * Row H3, H4: every other copy goes. Sharers who pass the order on (C27) come first, and as many who get theirs from each: what the
- * home sends itself takes it about as long as the way through them, which is a hop more.
+ * Rows H3, H4, H21: every other copy goes. With `relay`, r sharers pass the order on (C27) to r others each, the largest r for
+ * which these r + r * r are about two thirds of all. They are told first; the home tells the rest meanwhile, which takes it about
+ * as long as the hop more that the way through them is.
  */
 static void dir_invalidate(uint64_t to, const struct proto_msg *msg, bool relay, struct proto_actions *out)
 {

@@ -35,6 +35,8 @@ static void look_ahead(struct shard *shard, rpn_t page, bool write, bool late)
 
 	shard_count(&shard->stats.ahead_used, ahead.used);
 	shard_count(&shard->stats.ahead_wasted, ahead.wasted);
+	if (!ahead.n)
+		return;
 	run_asks(shard);
 	for (uint32_t i = 0; i < ahead.n && !shard->failed; i++) {
 		struct proto_event ev = {.type = write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
@@ -57,7 +59,7 @@ void shard_fault(struct shard *shard, const struct view_fault *fault)
 	struct proto_event ev = {.type = fault->write ? PROTO_EV_FAULT_WRITE : PROTO_EV_FAULT_READ};
 	struct work work = {.page = fault->page, .protected_page = fault->protected_page};
 	bool asks = steps_lacks(shard, fault->page, fault->write);
-	bool late = !asks && !fault->protected_page; /* its page was asked for before */
+	bool late = !asks && !fault->protected_page; /* to come, or come meanwhile; or a hole of its own, in no window */
 
 	steps_settle(shard, steps_cache(shard, &ev, &work));
 	if ((asks || late) && dsm_with(shard->dsm, DSM_WITHOUT(AHEAD)))

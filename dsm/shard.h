@@ -81,7 +81,7 @@ struct shard_pending {
 
 /* An order to give a page up that waits a moment (damping.h), or for the copy that it is about (PROTO_EARLY). */
 struct shard_held {
-	uint64_t due_ns; /* HOLD_EARLY: with the page's next message */
+	uint64_t due_ns; /* HOLD_EARLY (hold.h): after the page's next message */
 	rpn_t page;
 	struct proto_msg msg;
 };
